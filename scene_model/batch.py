@@ -1,0 +1,85 @@
+"""What travels from the data to the model: annotated frames and batches of clips.
+
+Letters used for shapes everywhere in this package: B clips, T frames, Q queries, C classes, D channels, N objects,
+H W pixels. Boxes are (cx, cy, w, h), normalised to [0, 1] of the frame, unless a name says ``xyxy`` or ``pixels``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class TargetFrame:
+    """The annotated objects of one frame.
+
+    Args:
+        boxes: float32 ``[N, 4]``, (cx, cy, w, h) normalised to the frame.
+        labels: int64 ``[N]``, class indices.
+        track_ids: int64 ``[N]``, identities, unique within the frame and constant over the sequence.
+        ignore: bool ``[N]``, True where an object counts neither for nor against a prediction.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    track_ids: Tensor
+    ignore: Tensor
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+    @classmethod
+    def empty(cls) -> TargetFrame:
+        """A frame without objects."""
+        return cls(
+            boxes=torch.zeros(0, 4),
+            labels=torch.zeros(0, dtype=torch.int64),
+            track_ids=torch.zeros(0, dtype=torch.int64),
+            ignore=torch.zeros(0, dtype=torch.bool),
+        )
+
+    def __getitem__(self, keep: Tensor) -> TargetFrame:
+        """The objects selected by a mask or by indices."""
+        return TargetFrame(self.boxes[keep], self.labels[keep], self.track_ids[keep], self.ignore[keep])
+
+
+@dataclass
+class SceneBatch:
+    """A batch of clips.
+
+    Args:
+        frames: ``[B, T, 3, H, W]``, uint8 as the workers deliver it, normalised float after the transfer.
+        targets: B lists of T annotated frames. They stay on the host: the losses pack them there and copy them in one
+            go, so that finding a clip's identities never waits for the device.
+        padding_mask: bool ``[B, T]``, True where a frame is padding and adds nothing to any loss, metric or picture.
+        sequence_names: B names of the sequences that the clips were cut from.
+        frame_indices: int64 ``[B, T]``, 0-based frame numbers in the sequence (the last real one on padding).
+        original_sizes: int64 ``[B, 2]``, (height, width) in pixels before the letterbox.
+        seeds: int64 ``[B]``, one per clip; every random draw for the clip is a function of it.
+    """
+
+    frames: Tensor
+    targets: list[list[TargetFrame]]
+    padding_mask: Tensor
+    sequence_names: list[str]
+    frame_indices: Tensor
+    original_sizes: Tensor
+    seeds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> SceneBatch:
+        """A copy with frames and padding mask on a device; everything else stays on the host."""
+        return replace(
+            self,
+            frames=self.frames.to(device, non_blocking=non_blocking),
+            padding_mask=self.padding_mask.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> SceneBatch:
+        """A copy whose device-bound tensors lie in page-locked memory."""
+        return replace(self, frames=self.frames.pin_memory(), padding_mask=self.padding_mask.pin_memory())
