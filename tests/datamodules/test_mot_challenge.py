@@ -1,0 +1,283 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.mot_challenge import MOTChallenge
+from scene_model.errors import UserError
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mot"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+INFO = "[Sequence]\nname=x\nimDir=img1\nframeRate=7\nseqLength=4\nimWidth=40\nimHeight=20\nimExt=.png\n"
+ONE_BOX = "1,1,10,5,20,10,1,1,1\n"
+
+
+def make_sequence(path, gt=ONE_BOX, info=None, num_frames=4, name="img1/{:06d}.png", labels=None):
+    """A sequence of 40x20 frames, frame number t of grey value t."""
+    for number in range(1, num_frames + 1):
+        image = path / name.format(number)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (40, 20), number).save(image)
+    for file, text in (("gt/gt.txt", gt), ("seqinfo.ini", info), ("gt/labels.txt", labels)):
+        if text is not None:
+            (path / file).parent.mkdir(exist_ok=True)
+            (path / file).write_text(text)
+    return path
+
+
+def read_error(path, **options):
+    """The one sentence that `sequences` says of a folder."""
+    with pytest.raises(UserError) as caught:
+        MOTChallenge(str(path), **options).sequences()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_frames_targets_and_info(tmp_path):
+    gt = "3,8,30,10,20,20,1,1,1\n1,7,10,5,20,10,1,1,0.5\n3,7,-10,5,20,10,1,1,1\n3,9,40,0,5,5,1,1,1\n"
+    source = MOTChallenge(str(make_sequence(tmp_path / "one", gt, INFO)))
+    (info,) = source.sequences()
+    assert (info.name, info.num_frames, info.height, info.width, info.fps) == ("one", 4, 20, 40, 7)
+    assert source.class_names == ["pedestrian"]
+    for index in range(4):
+        frame = source.frame(0, index)
+        assert frame.shape == (3, 20, 40)
+        assert (frame == index + 1).all()
+    assert [len(source.targets(0, index)) for index in range(4)] == [1, 0, 2, 0]
+    target = source.targets(0, 2)
+    torch.testing.assert_close(target.boxes, torch.tensor([[0.875, 0.75, 0.25, 0.5], [0.125, 0.5, 0.25, 0.5]]))
+    assert target.track_ids.tolist() == [8, 7]
+    assert target.labels.dtype == target.track_ids.dtype == torch.int64
+    assert not target.ignore.any()
+
+
+def test_construction_reads_nothing_and_empty_root_is_an_error():
+    source = MOTChallenge()
+    assert source.class_names == ["pedestrian"]
+    with pytest.raises(UserError, match="needs `root`"):
+        source.sequences()
+    with pytest.raises(UserError, match="nowhere: expected a sequence folder"):
+        MOTChallenge("nowhere").sequences()
+
+
+@pytest.mark.parametrize("layout", ["{}", "train/{}", "./train/{}"])
+def test_folder_of_sequences_sorted_by_name(tmp_path, layout):
+    for name in ("b", "a", "c"):
+        make_sequence(tmp_path / layout.format(name))
+    make_sequence(tmp_path / ".hidden")
+    assert [info.name for info in MOTChallenge(str(tmp_path)).sequences()] == ["a", "b", "c"]
+
+
+def test_symbolic_links_keep_their_names(tmp_path):
+    (tmp_path / "MOT17-02").symlink_to(make_sequence(tmp_path / "store" / "x"))
+    assert MOTChallenge(str(tmp_path / "MOT17-02")).sequences()[0].name == "MOT17-02"
+
+
+def test_no_sequences_or_two_of_one_name(tmp_path):
+    assert "expected sequence folders" in read_error(tmp_path)
+    make_sequence(tmp_path / "train" / "a")
+    make_sequence(tmp_path / "test" / "a")
+    assert "choose one split" in read_error(tmp_path)
+
+
+def test_cvat_export_without_seqinfo(tmp_path):
+    gt = "1,1,10,5,20,10,1,2,1.0\n2,2,10,5,20,10,1,1,1.0\n3,3,10,5,20,10,1,3,1.0\n"
+    path = make_sequence(tmp_path / "cvat", gt, labels="guide dog\ncat\nperson\n", name="img1/frame_{:06d}.PNG")
+    source = MOTChallenge(str(path), classes=["cat", "guide dog"])
+    assert source.sequences()[0].num_frames == 4
+    assert source.sequences()[0].fps == 30
+    assert [source.targets(0, index).labels.tolist() for index in range(3)] == [[0], [1], []]
+    assert source.rules_of(0).class_ids == (2, 1)
+    assert "only names out of guide dog, cat, person, found 'pedestrian'" in read_error(path)
+    (path / "gt/gt.txt").write_text("1,1,10,5,20,10,1,4,1.0\n")
+    assert "class numbers from 1 to 3 in column 8, found 4 (frame 1, id 1)" in read_error(path, classes=["cat"])
+
+
+def test_images_beside_the_annotations_and_numbering_from_zero(tmp_path):
+    path = make_sequence(tmp_path / "flat", name="{}.png", num_frames=11)
+    source = MOTChallenge(str(path))
+    assert source.sequences()[0].num_frames == 11
+    assert source.frame(0, 10).unique().tolist() == [11]
+    path.joinpath("1.png").rename(path / "0.png")
+    assert f"{path / '1.png'}: missing" in read_error(path)
+    Image.new("L", (40, 20), 1).save(path / "1.png")
+    assert MOTChallenge(str(path)).sequences()[0].num_frames == 12
+
+
+def classes_and_ignore(source):
+    source.sequences()
+    target = source.targets(0, 0)
+    return dict(zip(target.track_ids.tolist(), target.ignore.tolist(), strict=True))
+
+
+ALL_CLASSES = "".join(f"1,{i},10,5,20,10,1,{i},1\n" for i in range(1, 14)) + "1,21,1,1,5,5,0,1,1\n1,23,1,1,5,5,0,3,1\n"
+MOT17_IGNORED = {2: True, 7: True, 8: True, 12: True, 21: True}
+
+
+@pytest.mark.parametrize(
+    ("name", "benchmark", "expected"),
+    [
+        ("MOT16-02", "MOT16", {1: False, **MOT17_IGNORED}),
+        ("MOT17-02-FRCNN", "MOT17", {1: False, **MOT17_IGNORED}),
+        ("MOT20-01", "MOT20", {1: False, 6: True, **MOT17_IGNORED}),
+        ("dancetrack0001", "DanceTrack", {1: False, **MOT17_IGNORED}),
+    ],
+)
+def test_rules_by_folder_name(tmp_path, name, benchmark, expected):
+    source = MOTChallenge(str(make_sequence(tmp_path / name, ALL_CLASSES)))
+    assert classes_and_ignore(source) == expected
+    assert source.rules_of(0).benchmark == benchmark
+
+
+def test_class_that_counts_is_no_distractor(tmp_path):
+    path = make_sequence(tmp_path / "MOT17-02", ALL_CLASSES)
+    source = MOTChallenge(str(path), classes=["car", "static_person"])
+    assert classes_and_ignore(source) == {2: True, 3: False, 7: False, 8: True, 12: True, 23: True}
+    assert source.targets(0, 0).labels.tolist() == [0, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("world", ["-1,-1,-1", "-4.15,7.2,0", "12.5,0.5,0"])
+def test_mot15_by_its_world_coordinates(tmp_path, world):
+    path = make_sequence(tmp_path / "MOT17-like", f"1,1,10,5,20,10,1,{world}\n1,2,10,5,20,10,0,{world}\n")
+    source = MOTChallenge(str(path))
+    assert classes_and_ignore(source) == {1: False, 2: True}
+    assert source.rules_of(0).benchmark == "MOT15"
+    assert "MOT17 expects class numbers from 1 to 13 in column 8" in read_error(path, rules="MOT17")
+
+
+def test_rules_can_be_chosen(tmp_path):
+    source = MOTChallenge(str(make_sequence(tmp_path / "MOT17-02", ALL_CLASSES)), rules="MOT15")
+    assert classes_and_ignore(source) == {**dict.fromkeys(range(1, 14), False), 21: True, 23: True}
+
+
+def test_frame_range_and_raw_annotations(tmp_path):
+    gt = "".join(f"{t},{t},10,5,20,10,{conf},{t},0.5\n" for t, conf in ((3, 1), (1, 1), (2, 0), (4, 0)))
+    source = MOTChallenge(str(make_sequence(tmp_path / "MOT17-1", gt)), frame_range=(2, 3), classes=["car"])
+    assert source.sequences()[0].num_frames == 2
+    assert source.frame(0, 0).unique().tolist() == [2]
+    assert [source.targets(0, index).track_ids.tolist() for index in (0, 1)] == [[2], [3]]
+    table = source.raw_annotations(0)
+    assert table.frames.tolist() == [1, 0]
+    assert table.classes.tolist() == [3, 2]
+    assert table.conf.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("frame_range", [(0, 2), (3, 2), (1, 5), (5, 6)])
+def test_frame_range_outside_the_sequence(tmp_path, frame_range):
+    path = make_sequence(tmp_path / "a")
+    assert "frame_range within [1, 4], the frames of a" in read_error(path, frame_range=frame_range)
+
+
+def test_annotations_may_be_absent_when_asked(tmp_path):
+    path = make_sequence(tmp_path / "a", gt=None)
+    assert f"{path / 'gt' / 'gt.txt'}: expected annotations" in read_error(path)
+    source = MOTChallenge(str(path), require_annotations=False)
+    assert source.sequences()[0].num_frames == 4
+    assert len(source.targets(0, 3)) == len(source.raw_annotations(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        (INFO.replace("[Sequence]", ""), "expected lines key=value under [Sequence]"),
+        (INFO.replace("[Sequence]", "[Other]"), "expected lines key=value under [Sequence]"),
+        (INFO.replace("imWidth=40", "imWidth"), "expected lines key=value under [Sequence]"),
+        (INFO.replace("=40", "=4O"), "expected a positive number for imWidth, found '4O'"),
+        (INFO.replace("=7", "=0"), "expected a positive number for frameRate, found '0'"),
+        (INFO.replace("=20", "=21"), "imHeight is 21, but the images"),
+        (INFO.replace("=4\n", "=3\n"), "seqLength is 3, but the images"),
+    ],
+)
+def test_malformed_seqinfo(tmp_path, info, message):
+    path = make_sequence(tmp_path / "a", info=info)
+    error = read_error(path)
+    assert error.startswith(f"{path / 'seqinfo.ini'}: ")
+    assert message in error
+
+
+def test_what_seqinfo_does_not_say_comes_from_the_images(tmp_path):
+    path = make_sequence(tmp_path / "a", info="[Sequence]\nframeRate=12.5\n")
+    (info,) = MOTChallenge(str(path)).sequences()
+    assert (info.num_frames, info.height, info.width, info.fps) == (4, 20, 40, 12.5)
+
+
+def test_missing_images(tmp_path):
+    path = make_sequence(tmp_path / "a", info=INFO)
+    (path / "img1/000004.png").unlink()
+    assert f"{path / 'img1/000004.png'}: missing" in read_error(path)
+    (path / "img1/000002.png").unlink()
+    assert f"{path / 'img1/000002.png'}: missing" in read_error(path)
+    (path / "img1/000001.png").unlink()
+    assert f"{path / 'img1/000001.png'}: missing" in read_error(path)
+    (path / "img1/000003.png").unlink()
+    assert f"{path / 'img1'}: expected images named by frame number" in read_error(path)
+    (path / "img1").rmdir()
+    assert f"{path / 'img1'}: expected a folder of images" in read_error(path)
+
+
+def test_two_images_of_one_frame(tmp_path):
+    path = make_sequence(tmp_path / "a")
+    Image.new("L", (40, 20)).save(path / "img1/2.jpg")
+    assert "found frame 2 twice" in read_error(path)
+
+
+def test_bad_row_names_file_and_line(tmp_path):
+    path = make_sequence(tmp_path / "a", gt=ONE_BOX + "5,1,10,5,20,10,1,1,1\n")
+    assert f"{path / 'gt/gt.txt'}, line 2: expected at most the 4 frames" in read_error(path)
+
+
+def test_bad_images_are_named_when_they_are_read(tmp_path):
+    path = make_sequence(tmp_path / "a")
+    (path / "img1/000002.png").write_bytes(b"no image")
+    Image.new("L", (20, 40)).save(path / "img1/000003.png")
+    source = MOTChallenge(str(path))
+    with pytest.raises(UserError, match=r"000002\.png: expected an image"):
+        source.frame(0, 1)
+    with pytest.raises(UserError, match=r"000003\.png: expected 40x20 pixels as before, found 20x40"):
+        source.frame(0, 2)
+
+
+def test_cache_and_pickling(tmp_path):
+    source = MOTChallenge(str(make_sequence(tmp_path / "a")))
+    assert source.frame(0, 1) is source.frame(0, 1)
+    copy = pickle.loads(pickle.dumps(source))
+    (tmp_path / "a/gt/gt.txt").unlink()
+    assert len(copy.targets(0, 0)) == 1
+    assert (copy.frame(0, 1) == 2).all()
+
+
+def test_targets_are_copies(tmp_path):
+    source = MOTChallenge(str(make_sequence(tmp_path / "a")))
+    source.targets(0, 0).boxes.zero_()
+    assert source.targets(0, 0).boxes.all()
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "num_frames", "num_tracks", "num_boxes", "num_ignored"),
+    [("PETS09-S2L1", 795, 19, 4650, 174), ("TUD-Campus", 71, 8, 359, 0)],
+)
+def test_real_sequences(name, num_frames, num_tracks, num_boxes, num_ignored):
+    source = MOTChallenge(str(SHARED / name))
+    (info,) = source.sequences()
+    assert info.num_frames == num_frames
+    table = source.raw_annotations(0)
+    assert len(table) == num_boxes
+    assert len(np.unique(table.track_ids)) == num_tracks
+    targets = [source.targets(0, index) for index in range(num_frames)]
+    assert sum(len(target) for target in targets) == num_boxes
+    assert sum(int(target.ignore.sum()) for target in targets) == num_ignored
+    assert source.rules_of(0).benchmark == "MOT15"
+    assert source.frame(0, num_frames - 1).shape == (3, info.height, info.width)
+
+
+@needs_shared
+def test_usual_split_of_pets():
+    source = MOTChallenge(str(SHARED / "PETS09-S2L1"), frame_range=(596, 795))
+    whole = MOTChallenge(str(SHARED / "PETS09-S2L1"))
+    assert source.sequences()[0].num_frames == 200
+    torch.testing.assert_close(source.targets(0, 0).boxes, whole.targets(0, 595).boxes)
+    assert torch.equal(source.frame(0, 0), whole.frame(0, 595))
