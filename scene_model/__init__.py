@@ -1,0 +1,31 @@
+"""End-to-end multi-object tracking of video clips: the network, its losses, its metrics and its LightningModule.
+
+Letters used for shapes: B clips, T frames, Q queries, C classes, D channels, N objects, H W pixels. Boxes are
+(cx, cy, w, h), normalised to [0, 1] of the frame, unless a name says ``xyxy`` or ``pixels``. ``padding_mask[b, t]`` is
+True where frame t of clip b is padding.
+"""
+
+from scene_model.batch import SceneBatch, TargetFrame
+from scene_model.config import SceneModelConfig
+from scene_model.errors import UserError
+from scene_model.heads import BBoxHead, Head
+from scene_model.lightning_module import SceneModelLightningModule
+from scene_model.network.model import SceneModel, build_scene_model
+from scene_model.training.denoiser import DinoDenoiser
+from scene_model.training.head_adapter import HeadAdapter
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BBoxHead",
+    "DinoDenoiser",
+    "Head",
+    "HeadAdapter",
+    "SceneBatch",
+    "SceneModel",
+    "SceneModelConfig",
+    "SceneModelLightningModule",
+    "TargetFrame",
+    "UserError",
+    "build_scene_model",
+]

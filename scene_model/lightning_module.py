@@ -1,0 +1,157 @@
+"""Training of a SceneModel: steps, optimiser, schedule and logging. Its signature is the `model:` part of the YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from scene_model.batch import SceneBatch
+from scene_model.config import (
+    BackboneConfig,
+    DecoderConfig,
+    DenoiserConfig,
+    EncoderConfig,
+    LossConfig,
+    OptimizerConfig,
+    SceneModelConfig,
+    SchedulerConfig,
+)
+from scene_model.heads import BBoxHead, Head
+from scene_model.metrics.clip_identity import ClipIdentity
+from scene_model.network.model import build_scene_model
+from scene_model.training.denoiser import DinoDenoiser
+from scene_model.training.head_adapter import COUNTS, HeadAdapter
+from scene_model.training.optim import build_optimizer, cosine_schedule, warmed_up
+
+
+class SceneModelLightningModule(pl.LightningModule):
+    """End-to-end multi-object tracking of clips.
+
+    Args:
+        backbone: image backbone.
+        encoder: hybrid encoder.
+        decoder: clip decoder.
+        head: boxes, existence and classes.
+        extra_heads: further heads by class_path.
+        loss: weights of the loss terms.
+        denoiser: contrastive denoising; null switches it off.
+        optimizer: AdamW.
+        scheduler: cosine with warm-up; null keeps the learning rate constant.
+        num_classes: number of classes; linked from the data on the command line.
+        class_names: their names; linked from the data.
+        mean: of the frames' channels, in [0, 1], for showing pictures; linked from the data.
+        std: of the frames' channels, likewise.
+        debug: check shapes, ranges and finiteness after every module, and name the first that broke.
+        compile: compile the network with torch.compile, in place; state dict keys do not change.
+        gradient_checkpointing: recompute the backbone in the backward pass to save memory.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: BackboneConfig = BackboneConfig(),
+        encoder: EncoderConfig = EncoderConfig(),
+        decoder: DecoderConfig = DecoderConfig(),
+        head: BBoxHead = BBoxHead(),
+        extra_heads: list[Head] | None = None,
+        loss: LossConfig = LossConfig(),
+        denoiser: DenoiserConfig | None = DenoiserConfig(),
+        optimizer: OptimizerConfig = OptimizerConfig(),
+        scheduler: SchedulerConfig | None = SchedulerConfig(),
+        num_classes: int = 1,
+        class_names: list[str] | None = None,
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        debug: bool = False,
+        compile: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.config = SceneModelConfig(
+            backbone=backbone,
+            encoder=encoder,
+            decoder=decoder,
+            head=head,
+            extra_heads=tuple(extra_heads or ()),
+            loss=loss,
+            num_classes=num_classes,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.optimizer_config, self.scheduler_config = optimizer, scheduler
+        self.class_names = class_names or [f"class_{index}" for index in range(num_classes)]
+        self.compile_model = compile
+        self.model = build_scene_model(self.config, debug)
+        self.head_adapter = HeadAdapter(self.config)
+        self.denoiser = DinoDenoiser(denoiser, num_classes)
+        self.metric_state = ClipIdentity()
+        self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
+
+    def setup(self, stage: str) -> None:
+        """Compile once, after the weights' device is known."""
+        if self.compile_model and self.model._compiled_call_impl is None:
+            self.model.compile()
+
+    def forward(self, frames: Tensor, padding_mask: Tensor | None = None) -> dict[str, Tensor]:
+        """See `SceneModel.forward`."""
+        return cast(dict[str, Tensor], self.model(frames, padding_mask=padding_mask))
+
+    def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
+        """The weighted sum of all loss terms."""
+        _, losses = self._predict_and_compare(batch)
+        terms = {f"train/{name}": value.detach() for name, value in losses.items() if name not in COUNTS}
+        self.log_dict(terms, batch_size=len(batch))
+        return losses["total"]
+
+    def validation_step(self, batch: SceneBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Log losses and count matches; the outputs go to callbacks such as the one that draws pictures."""
+        outputs, losses = self._predict_and_compare(batch)
+        self.metric_state.update(*(losses.pop(name) for name in COUNTS))
+        num_clips = int((~batch.padding_mask).any(1).sum())
+        terms = {f"val/{name}": value for name, value in losses.items()}
+        self.log_dict(terms, batch_size=num_clips, on_step=False, on_epoch=True, sync_dist=True)
+        return outputs
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of all clips together."""
+        scores = self.metric_state.compute()
+        self.metric_state.reset()
+        for name, value in scores.items():
+            self.log(f"val/{name}", value, prog_bar=name == "clip_idf1", rank_zero_only=False)
+
+    def _predict_and_compare(self, batch: SceneBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        dn_state = self.denoiser.make_noise(batch.targets, batch.seeds)
+        if dn_state is not None:
+            dn_state = dn_state.to(batch.frames.device)
+        outputs = self.model(batch.frames, dn_state, batch.padding_mask)
+        return outputs, self.head_adapter.compute_loss(outputs, batch.targets, batch.padding_mask, dn_state)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, with the cosine per epoch unless `scheduler` is null."""
+        optimizer = build_optimizer(self.model, self.model.backbone, self.optimizer_config)
+        if self.scheduler_config is None:
+            return optimizer
+        max_epochs = self.trainer.max_epochs or 1
+        schedule = cosine_schedule(optimizer, self.scheduler_config, max_epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """One step at the schedule's rate times the warm-up's factor."""
+        warmup_steps = self.scheduler_config.warmup_steps if self.scheduler_config else 0
+        with warmed_up(cast(Optimizer, optimizer), self.trainer.global_step, warmup_steps):
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)

@@ -1,0 +1,122 @@
+"""The network: a clip goes in; boxes, existence and classes come out per frame and query."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scene_model.config import SceneModelConfig
+from scene_model.network.backbone import Backbone, build_backbone
+from scene_model.network.debug import add_checks
+from scene_model.network.decoder import ClipDecoder, Queries
+from scene_model.network.encoder import HybridEncoder
+from scene_model.network.proposals import ProposalHead, Proposals, select_tokens
+from scene_model.training.denoiser import DenoisingState
+
+
+class SceneModel(nn.Module):
+    """End-to-end detector-tracker of clips; the index of a query is the identity of an object.
+
+    Args:
+        config: sizes of all parts.
+        backbone: features at several strides from frames.
+    """
+
+    def __init__(self, config: SceneModelConfig, backbone: Backbone) -> None:
+        super().__init__()
+        channels, num_classes = config.encoder.channels, config.num_classes
+        num_levels = len(backbone.channels)
+        self.num_queries = config.decoder.num_queries
+        self.backbone = backbone
+        self.encoder = HybridEncoder(config.encoder, backbone.channels)
+        self.proposals = ProposalHead(channels, num_classes)
+        self.content = nn.Sequential(nn.Linear(channels, channels), nn.LayerNorm(channels))
+        self.denoising_content = nn.Embedding(num_classes, channels)
+        self.decoder = ClipDecoder(config.decoder, config.head, channels, num_levels, num_classes)
+        self.extra_heads = nn.ModuleList(head.build(channels, num_classes) for head in config.extra_heads)
+
+    def forward(
+        self, frames: Tensor, dn_state: DenoisingState | None = None, padding_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Detect and track the objects of B clips.
+
+        Args:
+            frames: float ``[B, T, 3, H, W]``, normalised; any T, H and W.
+            dn_state: K denoising queries per clip to decode beside the Q matching ones; they change nothing for those.
+            padding_mask: bool ``[B, T]``, True on padding at the end of a clip, which then changes nothing elsewhere.
+
+        Returns:
+            ``bbox_center`` ``[B, T, Q, 2]``, ``bbox_size`` ``[B, T, Q, 2]``, ``exist_conf`` ``[B, T, Q, 1]`` in (0, 1),
+            ``cls_logits`` ``[B, T, Q, C]`` and ``embeddings`` ``[B, T, Q, D]``; the predictions of extra heads; for the
+            losses ``layer_*`` ``[L, B, T, Q, ...]`` of all decoder layers, ``dn_*`` ``[L, B, T, K, ...]`` of the
+            denoising queries and ``enc_*`` ``[B, T, S, ...]`` of the encoder's proposals.
+        """
+        num_frames = frames.shape[1]
+        levels = self.encoder(self.backbone(frames.flatten(0, 1)))
+        proposals = self.proposals(levels, num_frames)
+        queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
+        hidden, layers = self.decoder(queries, levels, padding_mask)
+        return self._outputs(hidden, layers, proposals, queries)
+
+    def _queries(
+        self,
+        proposals: Proposals,
+        level_sizes: list[tuple[int, int]],
+        dn_state: DenoisingState | None,
+        padding_mask: Tensor | None,
+    ) -> Queries:
+        """Matching queries from the best proposals, detached, then the denoising queries."""
+        num_frames = proposals.boxes.shape[1]
+        chosen = select_tokens(proposals.exist_logits, level_sizes, padding_mask, self.num_queries)[..., None]
+        tokens, boxes = proposals.tokens.detach().flatten(1, 2), proposals.boxes.detach().flatten(1, 2)
+        content = self.content(tokens.gather(1, chosen.expand(-1, -1, tokens.shape[-1])))
+        content = content[:, None].expand(-1, num_frames, -1, -1)
+        boxes = boxes.gather(1, chosen.expand(-1, -1, 4))[:, None].expand(-1, num_frames, -1, -1).clamp(0, 1)
+        if dn_state is None:
+            return Queries(content, boxes)
+        noised = self.denoising_content(dn_state.labels)[:, None].expand(-1, num_frames, -1, -1)
+        return Queries(
+            torch.cat([content, noised.to(content.dtype)], dim=2),
+            torch.cat([boxes, dn_state.boxes], dim=2),
+            dn_state.attention_mask(chosen.shape[1]),
+        )
+
+    def _outputs(
+        self, hidden: Tensor, layers: dict[str, Tensor], proposals: Proposals, queries: Queries
+    ) -> dict[str, Tensor]:
+        num_queries = min(self.num_queries, hidden.shape[2])
+        hidden = hidden[:, :, :num_queries]
+        matching = {f"layer_{name}": values[:, :, :, :num_queries] for name, values in layers.items()}
+        center, size = matching["layer_boxes"][-1].chunk(2, dim=-1)
+        outputs = {
+            "bbox_center": center,
+            "bbox_size": size,
+            "exist_conf": matching["layer_exist_logits"][-1].sigmoid(),
+            "cls_logits": matching["layer_cls_logits"][-1],
+            "embeddings": hidden,
+            "enc_boxes": proposals.boxes,
+            "enc_exist_logits": proposals.exist_logits,
+            "enc_cls_logits": proposals.cls_logits,
+            "enc_centers": proposals.centers,
+        }
+        for head in self.extra_heads:
+            outputs |= head(hidden, matching["layer_boxes"][-1])
+        if queries.attention_mask is not None:
+            outputs |= {f"dn_{name}": values[:, :, :, num_queries:] for name, values in layers.items()}
+        return outputs | matching
+
+
+def build_scene_model(config: SceneModelConfig, debug: bool = False) -> SceneModel:
+    """The network of a configuration.
+
+    Args:
+        config: what to build.
+        debug: check shapes, value ranges and finiteness after every stage, and name the first module that broke.
+
+    Raises:
+        UserError: no backbone can be built as asked.
+    """
+    model = SceneModel(config, build_backbone(config.backbone, config.gradient_checkpointing))
+    if debug:
+        add_checks(model)
+    return model

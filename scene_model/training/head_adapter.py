@@ -1,0 +1,138 @@
+"""From the model's outputs and the annotations to weighted loss terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from scene_model.batch import TargetFrame
+from scene_model.boxes import iou
+from scene_model.config import SceneModelConfig
+from scene_model.training.denoiser import DenoisingState
+from scene_model.training.dense import dense_losses
+from scene_model.training.matching import assign, matching_cost
+from scene_model.training.targets import ClipTargets, QueryTargets, assign_targets, pack
+
+IOU_THRESHOLD = 0.5
+COUNTS = ("num_matches", "num_targets", "num_predictions")
+"""Keys of `HeadAdapter.compute_loss` that are counts, not losses."""
+
+
+class HeadAdapter:
+    """Matches queries with identities once per clip, and collects the losses of all heads.
+
+    Args:
+        config: of the model; the heads, the loss weights and the existence threshold are used.
+    """
+
+    def __init__(self, config: SceneModelConfig) -> None:
+        self.head = config.head
+        self.extra_heads = config.extra_heads
+        self.weights = config.loss
+
+    def compute_loss(
+        self,
+        outputs: Mapping[str, Tensor],
+        targets: Sequence[Sequence[TargetFrame]],
+        padding_mask: Tensor,
+        dn_state: DenoisingState | None = None,
+    ) -> dict[str, Tensor]:
+        """All weighted loss terms, their sum and the counts for the metric.
+
+        Terms of the last decoder layer stand under their own names; ``aux_`` sums those of the layers before, ``enc_``
+        is for the encoder's proposals and ``dn_`` for the denoising queries. All are divided by the number of
+        (object, frame) pairs, over all ranks.
+
+        Args:
+            outputs: of the model, called with `dn_state`.
+            targets: B lists of T annotated frames.
+            padding_mask: bool ``[B, T]``, True on padding.
+            dn_state: what `DinoDenoiser.make_noise` returned for the same targets.
+
+        Returns:
+            the terms, ``total``, and ``num_matches``, ``num_targets``, ``num_predictions``.
+        """
+        device = outputs["layer_boxes"].device
+        with torch.autocast(device.type, enabled=False):
+            packed = pack(targets).to(device)
+            real = ~padding_mask.to(device)
+            layers = self._match_layers(outputs, packed, real)
+            final = layers[-len(real) :]
+            terms = self._decoder_terms(outputs, layers, final) | self._encoder_terms(outputs, packed, real)
+            if dn_state is not None:
+                terms |= self._denoising_terms(outputs, packed, real, dn_state.to(device))
+            num_targets = packed.present.sum()
+            norm = _mean_over_ranks(num_targets.float()).clamp(min=1)
+            losses = {name: term / norm for name, term in terms.items()}
+            losses["total"] = torch.stack(list(losses.values())).sum()
+            return losses | self._count(outputs, final) | {"num_targets": num_targets}
+
+    @torch.no_grad()
+    def _match_layers(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> QueryTargets:
+        """Targets of the queries of all L layers: the layers lie along the clips, ``[L * B, ...]``."""
+        boxes, exist_logits = outputs["layer_boxes"], outputs["layer_exist_logits"].squeeze(-1)
+        cost = matching_cost(boxes, exist_logits, outputs["layer_cls_logits"], packed, self.weights)
+        objects = assign(cost, packed.num_objects)
+        num_layers = len(boxes)
+        counted_without = ~_on_ignored(boxes, packed).flatten(0, 1)
+        return assign_targets(packed.repeat(num_layers), objects.flatten(0, 1), counted_without, real.repeat(num_layers, 1))
+
+    def _box_terms(self, outputs: Mapping[str, Tensor], prefix: str, targets: QueryTargets) -> dict[str, Tensor]:
+        """Weighted terms of the box head for each layer and clip ``[L, B]``, not yet divided by the targets."""
+        names = ("boxes", "exist_logits", "cls_logits")
+        predictions = {name: outputs[f"{prefix}_{name}"].flatten(0, 1) for name in names}
+        shape = outputs[f"{prefix}_boxes"].shape[:2]
+        terms = self.head.loss(predictions, targets)
+        return {name: term.view(shape) * getattr(self.weights, name) for name, term in terms.items()}
+
+    def _decoder_terms(
+        self, outputs: Mapping[str, Tensor], layers: QueryTargets, final: QueryTargets
+    ) -> dict[str, Tensor]:
+        box_terms = self._box_terms(outputs, "layer", layers)
+        terms = {name: term[-1].sum() for name, term in box_terms.items()}
+        terms |= {f"aux_{name}": term[:-1].sum() for name, term in box_terms.items()}
+        for head in self.extra_heads:
+            terms |= {name: per_clip.sum() for name, per_clip in head.loss(outputs, final).items()}
+        return terms
+
+    def _encoder_terms(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> dict[str, Tensor]:
+        proposals = (outputs[f"enc_{name}"] for name in ("boxes", "exist_logits", "cls_logits", "centers"))
+        terms = dense_losses(*proposals, packed, real, self.weights.encoder_topk)
+        return {f"enc_{name}": term * self.weights.encoder * getattr(self.weights, name) for name, term in terms.items()}
+
+    def _denoising_terms(
+        self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor, state: DenoisingState
+    ) -> dict[str, Tensor]:
+        num_layers = len(outputs["dn_boxes"])
+        filled = (state.group > 0)[:, None].expand(-1, real.shape[1], -1)
+        targets = assign_targets(
+            packed.repeat(num_layers), *(x.repeat(num_layers, *[1] * (x.ndim - 1)) for x in (state.objects, filled, real))
+        )
+        share = self.weights.denoising / state.num_groups.clamp(min=1)
+        terms = self._box_terms(outputs, "dn", targets)
+        return {f"dn_{name}": (term * share).sum() for name, term in terms.items()}
+
+    @torch.no_grad()
+    def _count(self, outputs: Mapping[str, Tensor], final: QueryTargets) -> dict[str, Tensor]:
+        """Matches and predictions, as (query, frame) pairs over the existence threshold on real frames."""
+        confident = outputs["exist_conf"].squeeze(-1) >= self.head.exist_threshold
+        matches = confident & final.present & (iou(outputs["layer_boxes"][-1], final.boxes) >= IOU_THRESHOLD)
+        return {"num_matches": matches.sum(), "num_predictions": (confident & final.counted).sum()}
+
+
+def _on_ignored(boxes: Tensor, packed: ClipTargets) -> Tensor:
+    """Which boxes ``[L, B, T, Q, 4]`` fall on something to ignore: ``[L, B, T, Q]``."""
+    truth, ignore = packed.boxes.transpose(1, 2)[None], packed.ignore.transpose(1, 2)[None]
+    overlap = iou(boxes[..., None, :], truth[:, :, :, None])
+    return ((overlap >= IOU_THRESHOLD) & ignore[:, :, :, None]).any(-1)
+
+
+def _mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of a scalar over all ranks: gradients are averaged too, so sums divided by it add up rightly."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.SUM)
+        value = value / torch.distributed.get_world_size()
+    return value

@@ -1,0 +1,81 @@
+"""Parameter groups and the learning rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from scene_model.config import OptimizerConfig, SchedulerConfig
+
+
+def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> AdamW:
+    """AdamW over all parameters, frozen ones included: they are skipped while they have no gradient.
+
+    Args:
+        model: all parameters.
+        backbone: the part of `model` that has its own learning rate.
+        config: rates and decay.
+    """
+    in_backbone = {id(p) for p in backbone.parameters()}
+    no_decay = {id(p) for p in _undecayed(model)}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        groups.setdefault((id(parameter) in in_backbone, id(parameter) in no_decay), []).append(parameter)
+    return AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": config.lr * (config.backbone_lr_ratio if backbone_group else 1.0),
+                "weight_decay": 0.0 if undecayed else config.weight_decay,
+            }
+            for (backbone_group, undecayed), parameters in groups.items()
+        ],
+        betas=config.betas,
+    )
+
+
+def _undecayed(model: nn.Module) -> Iterable[nn.Parameter]:
+    """Biases, norms and embeddings."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim <= 1 or isinstance(module, nn.Embedding) or name.endswith("bias"):
+                yield parameter
+
+
+def cosine_schedule(optimizer: Optimizer, config: SchedulerConfig, max_epochs: int) -> LambdaLR:
+    """CosineAnnealingLR's closed form per epoch, for every group from its own rate to `min_ratio` of it.
+
+    torch's CosineAnnealingLR has one `eta_min` for all groups and steps recursively from the current rate.
+    """
+
+    def factor(epoch: int) -> float:
+        progress = min(epoch / max_epochs, 1.0)
+        return config.min_ratio + (1 - config.min_ratio) * (1 + math.cos(math.pi * progress)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+@contextmanager
+def warmed_up(optimizer: Optimizer, step: int, warmup_steps: int) -> Iterator[None]:
+    """Scale the learning rates for one step of a linear warm-up; the schedule never sees the factor.
+
+    Args:
+        optimizer: whose groups are scaled.
+        step: number of optimiser steps done so far.
+        warmup_steps: steps until the factor is 1.
+    """
+    rates: list[Any] = [group["lr"] for group in optimizer.param_groups]
+    factor = min(1.0, (step + 1) / max(1, warmup_steps))
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
