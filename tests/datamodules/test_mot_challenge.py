@@ -63,26 +63,6 @@ def test_construction_reads_nothing_and_empty_root_is_an_error():
         MOTChallenge("nowhere").sequences()
 
 
-@pytest.mark.parametrize("layout", ["{}", "train/{}", "./train/{}"])
-def test_folder_of_sequences_sorted_by_name(tmp_path, layout):
-    for name in ("b", "a", "c"):
-        make_sequence(tmp_path / layout.format(name))
-    make_sequence(tmp_path / ".hidden")
-    assert [info.name for info in MOTChallenge(str(tmp_path)).sequences()] == ["a", "b", "c"]
-
-
-def test_symbolic_links_keep_their_names(tmp_path):
-    (tmp_path / "MOT17-02").symlink_to(make_sequence(tmp_path / "store" / "x"))
-    assert MOTChallenge(str(tmp_path / "MOT17-02")).sequences()[0].name == "MOT17-02"
-
-
-def test_no_sequences_or_two_of_one_name(tmp_path):
-    assert "expected sequence folders" in read_error(tmp_path)
-    make_sequence(tmp_path / "train" / "a")
-    make_sequence(tmp_path / "test" / "a")
-    assert "choose one split" in read_error(tmp_path)
-
-
 def test_cvat_export_without_seqinfo(tmp_path):
     gt = "1,1,10,5,20,10,1,2,1.0\n2,2,10,5,20,10,1,1,1.0\n3,3,10,5,20,10,1,3,1.0\n"
     path = make_sequence(tmp_path / "cvat", gt, labels="guide dog\ncat\nperson\n", name="img1/frame_{:06d}.PNG")
@@ -94,17 +74,6 @@ def test_cvat_export_without_seqinfo(tmp_path):
     assert "only names out of guide dog, cat, person, found 'pedestrian'" in read_error(path)
     (path / "gt/gt.txt").write_text("1,1,10,5,20,10,1,4,1.0\n")
     assert "class numbers from 1 to 3 in column 8, found 4 (frame 1, id 1)" in read_error(path, classes=["cat"])
-
-
-def test_images_beside_the_annotations_and_numbering_from_zero(tmp_path):
-    path = make_sequence(tmp_path / "flat", name="{}.png", num_frames=11)
-    source = MOTChallenge(str(path))
-    assert source.sequences()[0].num_frames == 11
-    assert source.frame(0, 10).unique().tolist() == [11]
-    path.joinpath("1.png").rename(path / "0.png")
-    assert f"{path / '1.png'}: missing" in read_error(path)
-    Image.new("L", (40, 20), 1).save(path / "1.png")
-    assert MOTChallenge(str(path)).sequences()[0].num_frames == 12
 
 
 def classes_and_ignore(source):
@@ -177,51 +146,6 @@ def test_annotations_may_be_absent_when_asked(tmp_path):
     source = MOTChallenge(str(path), require_annotations=False)
     assert source.sequences()[0].num_frames == 4
     assert len(source.targets(0, 3)) == len(source.raw_annotations(0)) == 0
-
-
-@pytest.mark.parametrize(
-    ("info", "message"),
-    [
-        (INFO.replace("[Sequence]", ""), "expected lines key=value under [Sequence]"),
-        (INFO.replace("[Sequence]", "[Other]"), "expected lines key=value under [Sequence]"),
-        (INFO.replace("imWidth=40", "imWidth"), "expected lines key=value under [Sequence]"),
-        (INFO.replace("=40", "=4O"), "expected a positive number for imWidth, found '4O'"),
-        (INFO.replace("=7", "=0"), "expected a positive number for frameRate, found '0'"),
-        (INFO.replace("=20", "=21"), "imHeight is 21, but the images"),
-        (INFO.replace("=4\n", "=3\n"), "seqLength is 3, but the images"),
-    ],
-)
-def test_malformed_seqinfo(tmp_path, info, message):
-    path = make_sequence(tmp_path / "a", info=info)
-    error = read_error(path)
-    assert error.startswith(f"{path / 'seqinfo.ini'}: ")
-    assert message in error
-
-
-def test_what_seqinfo_does_not_say_comes_from_the_images(tmp_path):
-    path = make_sequence(tmp_path / "a", info="[Sequence]\nframeRate=12.5\n")
-    (info,) = MOTChallenge(str(path)).sequences()
-    assert (info.num_frames, info.height, info.width, info.fps) == (4, 20, 40, 12.5)
-
-
-def test_missing_images(tmp_path):
-    path = make_sequence(tmp_path / "a", info=INFO)
-    (path / "img1/000004.png").unlink()
-    assert f"{path / 'img1/000004.png'}: missing" in read_error(path)
-    (path / "img1/000002.png").unlink()
-    assert f"{path / 'img1/000002.png'}: missing" in read_error(path)
-    (path / "img1/000001.png").unlink()
-    assert f"{path / 'img1/000001.png'}: missing" in read_error(path)
-    (path / "img1/000003.png").unlink()
-    assert f"{path / 'img1'}: expected images named by frame number" in read_error(path)
-    (path / "img1").rmdir()
-    assert f"{path / 'img1'}: expected a folder of images" in read_error(path)
-
-
-def test_two_images_of_one_frame(tmp_path):
-    path = make_sequence(tmp_path / "a")
-    Image.new("L", (40, 20)).save(path / "img1/2.jpg")
-    assert "found frame 2 twice" in read_error(path)
 
 
 def test_bad_row_names_file_and_line(tmp_path):
