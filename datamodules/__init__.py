@@ -1,0 +1,8 @@
+"""Data for clip models: SceneDataModule and its sources."""
+
+from datamodules.datamodule import SceneDataModule
+from datamodules.mot_challenge import MOTChallenge
+from datamodules.source import SequenceInfo, Source
+from datamodules.synthetic import SyntheticScenes
+
+__all__ = ["MOTChallenge", "SceneDataModule", "SequenceInfo", "Source", "SyntheticScenes"]

@@ -1,0 +1,173 @@
+"""The data of all stages. Its signature is the `data:` part of the YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse import lazy_instance
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.augmentation import Augmentation
+from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
+from datamodules.sampler import ClipSampler
+from datamodules.source import Source
+from datamodules.synthetic import SyntheticScenes
+from scene_model.batch import SceneBatch
+from scene_model.errors import UserError
+
+
+class SceneDataModule(pl.LightningDataModule):
+    """Clips for training and validation from any source.
+
+    Args:
+        train: source of the training sequences, by class_path.
+        val: source of the validation sequences.
+        test: source of the test sequences; null: those of `val`.
+        batch_size: clips per batch and process.
+        num_workers: processes that read data; 0 reads in the training process.
+        clip_length: frames per clip.
+        temporal_stride: least and largest step from one frame of a training clip to the next.
+        val_overlap: frames that neighbouring validation clips share.
+        clips_per_epoch: training clips per epoch; null: as many as fit side by side into the sequences.
+        image_size: (height, width) of the frames that the model sees; originals are letterboxed.
+        mean: of the channels, in [0, 1]; subtracted on the device.
+        std: of the channels; divided by on the device.
+        augmentation: of training clips; null for none.
+        seed: of sample order and augmentation.
+    """
+
+    def __init__(
+        self,
+        train: Source = lazy_instance(SyntheticScenes, split="train", num_scenes=2048),
+        val: Source = lazy_instance(SyntheticScenes, split="val", num_scenes=24),
+        test: Source | None = None,
+        batch_size: int = 4,
+        num_workers: int = 0,
+        clip_length: int = 4,
+        temporal_stride: tuple[int, int] = (1, 2),
+        val_overlap: int = 0,
+        clips_per_epoch: int | None = None,
+        image_size: tuple[int, int] = (128, 128),
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        augmentation: Augmentation | None = Augmentation(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        # Not logged: model and data share names such as mean, and Lightning refuses to merge them.
+        self.save_hyperparameters(logger=False)
+        self.train, self.val, self.test = train, val, test or val
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.clip_length, self.val_overlap = clip_length, val_overlap
+        self.temporal_stride, self.clips_per_epoch = temporal_stride, clips_per_epoch
+        self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
+        self.mean, self.std = mean, std
+        self._validate_options()
+
+    def _validate_options(self) -> None:
+        for name in ("batch_size", "clip_length"):
+            _require(getattr(self, name) >= 1, f"data.{name}: expected at least 1, got {getattr(self, name)}")
+        _require(self.num_workers >= 0, f"data.num_workers: expected at least 0, got {self.num_workers}")
+        overlap, length, clips = self.val_overlap, self.clip_length, self.clips_per_epoch
+        _require(
+            0 <= overlap < length, f"data.val_overlap: expected 0 to data.clip_length - 1 = {length - 1}, got {overlap}"
+        )
+        least, largest = self.temporal_stride
+        _require(
+            1 <= least <= largest, f"data.temporal_stride: expected 1 <= least <= largest, got {[least, largest]}"
+        )
+        _require(clips is None or clips >= 1, f"data.clips_per_epoch: expected at least 1, got {clips}")
+        size = list(self.image_size)
+        _require(min(size) >= 32, f"data.image_size: expected a height and width of at least 32 pixels, got {size}")
+        _require(min(self.std) > 0, f"data.std: expected numbers > 0, got {list(self.std)}")
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the labels."""
+        return self.train.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def check(self, stage: str) -> None:
+        """Find what is wrong with the data before any work starts, and before processes are launched.
+
+        Args:
+            stage: fit, validate or test; sources that the stage does not use are left alone.
+
+        Raises:
+            UserError: a source is missing, malformed, or has other classes than the training data.
+        """
+        for key, source in self._sources(stage):
+            _require(
+                source.class_names == self.class_names,
+                f"data.{key}: has the classes {source.class_names}, but data.train has {self.class_names}",
+            )
+            _require(len(source.sequences()) > 0, f"data.{key}: holds no sequences")
+
+    def _sources(self, stage: str) -> Iterator[tuple[str, Source]]:
+        stages = {"train": ("fit",), "val": ("fit", "validate"), "test": ("test",)}
+        for key, used_in in stages.items():
+            if stage in used_in:
+                yield key, getattr(self, key)
+
+    def train_dataloader(self) -> DataLoader[Clip]:
+        """Shuffled, augmented clips with random temporal stride."""
+        sampling = ClipSampling(
+            self.clip_length,
+            self.clip_length,
+            self.image_size,
+            self.seed,
+            stride=self.temporal_stride,
+            jitter=True,
+            augmentation=self.augmentation,
+        )
+        return self._loader(ClipDataset(self.train, sampling), self.clips_per_epoch, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Clip]:
+        """All clips in order."""
+        step = self.clip_length - self.val_overlap
+        return self._loader(ClipDataset(self.val, ClipSampling(self.clip_length, step, self.image_size)))
+
+    def _loader(self, dataset: ClipDataset, num_clips: int | None = None, shuffle: bool = False) -> DataLoader[Clip]:
+        sampler = ClipSampler(
+            dataset,
+            num_clips=num_clips,
+            shuffle=shuffle,
+            seed=self.seed,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise the frames on the device."""
+        if isinstance(batch, SceneBatch) and not batch.frames.is_floating_point():
+            batch.frames = normalise(batch.frames, self.mean, self.std)
+        return batch
+
+
+def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 ``[..., 3, H, W]`` to float32 with the mean subtracted and divided by the standard deviation."""
+    offset = frames.new_tensor(mean, dtype=torch.float32)[:, None, None]
+    scale = frames.new_tensor(std, dtype=torch.float32)[:, None, None]
+    return (frames.float() / 255 - offset) / scale
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
