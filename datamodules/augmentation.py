@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from datamodules.geometry import Placement, letterbox
 from scene_model.errors import UserError
@@ -52,10 +51,13 @@ class Augmentation:
         top, left = (round(space * random.uniform()) for space in free)
         return Placement(original, size, float(scale), left, top, mirror=bool(random.uniform() < self.flip))
 
-    def recolour(self, frames: Tensor, seed: int) -> Tensor:
-        """Change the colours of uint8 ``[T, 3, H, W]``; a function of the seed, whatever the global random state."""
-        jitter = v2.ColorJitter(self.brightness, self.contrast, self.saturation)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            recoloured: Tensor = jitter(frames)
-        return recoloured
+    def recolour(self, frames: Tensor, random: np.random.RandomState) -> Tensor:
+        """Change brightness, contrast and saturation of uint8 ``[T, 3, H, W]``, all frames alike."""
+        for adjust, change in (
+            (F.adjust_brightness, self.brightness),
+            (F.adjust_contrast, self.contrast),
+            (F.adjust_saturation, self.saturation),
+        ):
+            if change:
+                frames = adjust(frames, 1 + random.uniform(-change, change))
+        return frames

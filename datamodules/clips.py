@@ -116,7 +116,7 @@ class ClipDataset(Dataset[Clip]):
             placement = augmentation.place(original, self.sampling.size, random)
         frames = placement.frames(torch.stack([self.source.frame(sequence, index) for index in indices]))
         if augmentation is not None:
-            frames = augmentation.recolour(frames, seed)
+            frames = augmentation.recolour(frames, random)
         targets = [_place(self.source.targets(sequence, index), placement) for index in indices]
         clip = Clip(
             frames, targets, torch.zeros(len(indices), dtype=torch.bool), info.name, torch.tensor(indices), original, seed

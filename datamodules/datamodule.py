@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jsonargparse import lazy_instance
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,8 +23,8 @@ class SceneDataModule(pl.LightningDataModule):
     """Clips for training and validation from any source.
 
     Args:
-        train: source of the training sequences, by class_path.
-        val: source of the validation sequences.
+        train: source of the training sequences, by class_path; null: the built-in `SyntheticScenes`.
+        val: source of the validation sequences; null: other scenes of `SyntheticScenes`.
         test: source of the test sequences; null: those of `val`.
         batch_size: clips per batch and process.
         num_workers: processes that read data; 0 reads in the training process.
@@ -42,8 +41,8 @@ class SceneDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        train: Source = lazy_instance(SyntheticScenes, split="train", num_scenes=2048),
-        val: Source = lazy_instance(SyntheticScenes, split="val", num_scenes=24),
+        train: Source | None = None,
+        val: Source | None = None,
         test: Source | None = None,
         batch_size: int = 4,
         num_workers: int = 0,
@@ -60,7 +59,9 @@ class SceneDataModule(pl.LightningDataModule):
         super().__init__()
         # Not logged: model and data share names such as mean, and Lightning refuses to merge them.
         self.save_hyperparameters(logger=False)
-        self.train, self.val, self.test = train, val, test or val
+        self.train = train or SyntheticScenes(split="train", num_scenes=1024)
+        self.val = val or SyntheticScenes(split="val", num_scenes=24)
+        self.test = test or self.val
         self.batch_size, self.num_workers = batch_size, num_workers
         self.clip_length, self.val_overlap = clip_length, val_overlap
         self.temporal_stride, self.clips_per_epoch = temporal_stride, clips_per_epoch

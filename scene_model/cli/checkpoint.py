@@ -1,0 +1,59 @@
+"""Reading checkpoints: what they say about a run, and whether they fit a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scene_model.errors import UserError
+
+
+def newest_last(root: Path) -> Path | None:
+    """The newest ``checkpoints/last.ckpt`` below a folder, None where there is none."""
+    found = root.glob("**/checkpoints/last.ckpt") if root.is_dir() else ()
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint without running code from it.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it was not written by a training of ours.
+    """
+    if not path.is_file():
+        raise UserError(f"--ckpt_path: there is no file {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch.load fails in as many ways as files can be broken
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"--ckpt_path: {path} is damaged or no checkpoint ({reason})") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"--ckpt_path: {path} is no checkpoint of a training (it holds no state_dict)")
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        if not isinstance(checkpoint.get(key), Mapping):
+            raise UserError(f"--ckpt_path: {path} was not written by this program (it holds no {key})")
+    return checkpoint
+
+
+def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class_names: list[str]) -> None:
+    """See that a checkpoint's weights fit the model that the options describe.
+
+    Raises:
+        UserError: the classes differ, or tensors are missing, unknown or of another shape.
+    """
+    saved_names = checkpoint["hyper_parameters"].get("class_names")
+    if saved_names is not None and list(saved_names) != class_names:
+        raise UserError(
+            f"--ckpt_path: {path} was trained for the classes {list(saved_names)}, but the data has {class_names}"
+        )
+    saved, own = checkpoint["state_dict"], model.state_dict()
+    wrong = sorted(saved.keys() ^ own.keys()) or [name for name in own if own[name].shape != saved[name].shape]
+    if wrong:
+        raise UserError(
+            f"--ckpt_path: {path} does not fit the model: {len(wrong)} tensors are missing, unknown or of another "
+            f"shape, such as {wrong[0]!r}; leave out options that change the network, or train anew"
+        )

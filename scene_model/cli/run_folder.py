@@ -1,0 +1,66 @@
+"""The folder of a run, ``<root>/version_N``, and the loggers that write into it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from scene_model.errors import UserError
+
+
+def claim_run_folder(root: Path) -> Path:
+    """Create the next free ``version_N`` below `root`; two processes never get the same one.
+
+    Raises:
+        UserError: the folder cannot be created.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        versions = (path.name.removeprefix("version_") for path in root.glob("version_*"))
+        number = max((int(version) for version in versions if version.isdigit()), default=-1) + 1
+        while True:
+            folder = root / f"version_{number}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(f"trainer.default_root_dir: cannot create a run folder in {root} ({error.strerror})") from error
+
+
+def run_loggers(folder: Path) -> list[Logger]:
+    """TensorBoard events and ``metrics.csv``, both in the folder of the run itself."""
+    number = folder.name.removeprefix("version_")
+    version = int(number) if number.isdigit() else folder.name
+    return [
+        TensorBoardLogger(str(folder.parent), name="", version=version, default_hp_metric=False),
+        ContinuedCSVLogger(str(folder.parent), name="", version=version),
+    ]
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """Lightning's CSVLogger, which goes on with the ``metrics.csv`` of a resumed run instead of deleting it."""
+
+    @property
+    def experiment(self) -> ExperimentWriter:
+        """The writer of the file; does nothing on other ranks than the first."""
+        if self._experiment is None and rank_zero_only.rank == 0:
+            self._experiment = _ContinuedWriter(self.log_dir)
+        return super().experiment  # type: ignore[no-any-return]
+
+
+class _ContinuedWriter(ExperimentWriter):
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="") as file:
+                self.metrics_keys = next(csv.reader(file), [])
+
+    def _check_log_dir_exists(self) -> None:
+        """Upstream deletes the file here."""
