@@ -19,8 +19,8 @@ class Augmentation:
     Args:
         flip: probability of mirroring a clip left to right.
         reverse: probability of playing a clip backwards.
-        scale: least and largest size of the original relative to the letterbox; what is larger than the frame is cropped
-            at a random place, what is smaller is placed at random.
+        scale: least and largest size of the original relative to the letterbox; what is larger than the frame is
+            cropped at a random place, what is smaller is placed at random.
         brightness: largest relative change.
         contrast: largest relative change.
         saturation: largest relative change.

@@ -119,7 +119,13 @@ class ClipDataset(Dataset[Clip]):
             frames = augmentation.recolour(frames, random)
         targets = [_place(self.source.targets(sequence, index), placement) for index in indices]
         clip = Clip(
-            frames, targets, torch.zeros(len(indices), dtype=torch.bool), info.name, torch.tensor(indices), original, seed
+            frames,
+            targets,
+            torch.zeros(len(indices), dtype=torch.bool),
+            info.name,
+            torch.tensor(indices),
+            original,
+            seed,
         )
         return _pad(clip, self.sampling.length, blank)
 

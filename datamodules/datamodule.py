@@ -78,9 +78,7 @@ class SceneDataModule(pl.LightningDataModule):
             0 <= overlap < length, f"data.val_overlap: expected 0 to data.clip_length - 1 = {length - 1}, got {overlap}"
         )
         least, largest = self.temporal_stride
-        _require(
-            1 <= least <= largest, f"data.temporal_stride: expected 1 <= least <= largest, got {[least, largest]}"
-        )
+        _require(1 <= least <= largest, f"data.temporal_stride: expected 1 <= least <= largest, got {[least, largest]}")
         _require(clips is None or clips >= 1, f"data.clips_per_epoch: expected at least 1, got {clips}")
         size = list(self.image_size)
         _require(min(size) >= 32, f"data.image_size: expected a height and width of at least 32 pixels, got {size}")

@@ -47,7 +47,7 @@ class Placement:
         return torch.cat([center, boxes[:, 2:] * stretch], dim=-1)
 
     def to_original_pixels(self, boxes: Tensor) -> Tensor:
-        """Boxes ``[..., 4]`` normalised to the model's frame, to (left, top, width, height) in original pixels, clipped.
+        """Boxes ``[..., 4]`` normalised to the model's frame, to clipped (left, top, width, height) in original pixels.
 
         Only for placements without mirror: the letterbox.
         """

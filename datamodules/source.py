@@ -32,8 +32,8 @@ class SequenceInfo:
 class Source(ABC):
     """Sequences of frames with annotations, from one format.
 
-    Constructing a source must be cheap and read no files: a checkpoint restores its training sources on machines that do
-    not have them. Reading begins with `sequences`, which also validates everything that a user can get wrong.
+    Constructing a source must be cheap and read no files: a checkpoint restores its training sources on machines that
+    do not have them. Reading begins with `sequences`, which also validates what a user can get wrong.
     """
 
     @property

@@ -20,12 +20,12 @@ class BackboneConfig:
     """The image backbone.
 
     Args:
-        name: a torchvision classification model with features at strides 8, 16 and 32, such as resnet18, resnet50,
-            mobilenet_v2, mobilenet_v3_small, convnext_tiny or efficientnet_b0.
-        weights: null trains from scratch (batch norms become group norms); a torchvision weights name such as DEFAULT or
-            IMAGENET1K_V1 (downloaded by torchvision), or the path of a state dict file (batch norms become frozen ones).
+        name: a torchvision classification model with features at strides 8, 16 and 32, such as resnet18,
+            regnet_x_400mf, mobilenet_v2, mobilenet_v3_small, convnext_tiny or efficientnet_b0.
+        weights: null trains from scratch (batch norms become group norms); a torchvision weights name such as DEFAULT
+            or IMAGENET1K_V1 (downloaded by torchvision), or the path of a state dict file (batch norms are frozen).
         freeze: whether the backbone starts frozen; null: exactly when `unfreeze_after` is set.
-        unfreeze_after: the epoch (0-based) from which the backbone trains; null with `freeze: true` freezes it for good.
+        unfreeze_after: the epoch (0-based) from which the backbone trains; null with `freeze: true`: it never does.
     """
 
     name: str = "resnet18"

@@ -1,7 +1,7 @@
 """What a query predicts: the interface of heads, and the representative one for boxes, existence and classes.
 
-A head is a small description that a YAML file can hold. It builds the network that turns query features into predictions,
-and computes the loss of these predictions. To add a kind of prediction (masks, keypoints, an embedding), write one
+A head is a small description that a YAML file can hold. It builds the network that turns query features into
+predictions, and computes the loss of these predictions. To add a kind of prediction (masks, keypoints, an embedding), write one
 class and name it under ``model.extra_heads``; nothing else changes.
 """
 
@@ -57,12 +57,13 @@ class BBoxPredictor(nn.Module):
         super().__init__()
         self.exist = nn.Linear(channels, 1)
         self.cls = nn.Linear(channels, num_classes)
+        last = nn.Linear(channels, 4)
         self.delta = nn.Sequential(
-            nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, 4)
+            nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(), last
         )
         nn.init.constant_(self.exist.bias, -2.0)
-        nn.init.zeros_(self.delta[-1].weight)
-        nn.init.zeros_(self.delta[-1].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, hidden: Tensor, references: Tensor) -> dict[str, Tensor]:
         """Predictions of one decoder layer, in float32.

@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from scene_model.cli.checkpoint import check_fit, newest_last, read_checkpoint
-from scene_model.cli.run_folder import claim_run_folder, run_loggers
+from scene_model.cli.run_folder import claim_run_folder, global_rank, run_loggers
 from scene_model.errors import UserError
 
 DEFAULT_ROOT = "runs"
@@ -97,7 +97,7 @@ class CheckpointCLI(LightningCLI):
     def _shared_run_folder(self, root: Path) -> Path:
         """The folder that the first process has claimed; launched processes read its name from the environment."""
         if self.run_folder is None:
-            inherited = os.environ.get("SCENE_MODEL_RUN_FOLDER") if rank_zero_only.rank else None
+            inherited = os.environ.get("SCENE_MODEL_RUN_FOLDER") if global_rank() else None
             self.run_folder = Path(inherited) if inherited else claim_run_folder(root)
         os.environ["SCENE_MODEL_RUN_FOLDER"] = str(self.run_folder)
         return self.run_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from scene_model.errors import UserError
 
@@ -43,15 +43,21 @@ def run_loggers(folder: Path) -> list[Logger]:
     ]
 
 
+def global_rank() -> int:
+    """Number of this process among all that train together; 0 before any are launched."""
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
+    return rank
+
+
 class ContinuedCSVLogger(CSVLogger):
     """Lightning's CSVLogger, which goes on with the ``metrics.csv`` of a resumed run instead of deleting it."""
 
     @property
     def experiment(self) -> ExperimentWriter:
         """The writer of the file; does nothing on other ranks than the first."""
-        if self._experiment is None and rank_zero_only.rank == 0:
+        if self._experiment is None and global_rank() == 0:
             self._experiment = _ContinuedWriter(self.log_dir)
-        return super().experiment  # type: ignore[no-any-return]
+        return super().experiment
 
 
 class _ContinuedWriter(ExperimentWriter):

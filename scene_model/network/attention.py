@@ -88,7 +88,9 @@ class DeformableAttention(nn.Module):
         heads, points = self.num_heads, self.num_points
         offsets = self.offsets(queries).float().unflatten(-1, (heads, self.num_levels, points, 2))
         center, size = references[:, :, None, None, None, :2], references[:, :, None, None, None, 2:]
-        places = ((center + offsets * size / 2) * 2 - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # [levels, FM, Q, P, 2]
+        places = (
+            ((center + offsets * size / 2) * 2 - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
+        )  # [levels, FM, Q, P, 2]
         weights = self.weights(queries).float().unflatten(-1, (heads, -1)).softmax(-1)  # [F, Q, M, levels * P]
         sampled = []
         for level, place in zip(levels, places, strict=True):

@@ -127,7 +127,7 @@ def _unroll(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _cut(steps: list[nn.Module]) -> list[nn.Sequential]:
-    """Group the steps into stages that end just before the stride grows beyond 8, 16 and 32; empty where it never does."""
+    """Group the steps into stages that end just before the stride grows beyond 8, 16 and 32; empty if it does not."""
     stages: list[list[nn.Module]] = [[]]
     stride = 1
     for step, after in zip(steps, _strides(steps), strict=False):

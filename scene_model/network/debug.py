@@ -55,6 +55,8 @@ def _check_output(module: nn.Module, inputs: tuple[Any, ...], outputs: dict[str,
     for name, width in (("bbox_center", 2), ("bbox_size", 2), ("exist_conf", 1)):
         value = outputs[name]
         if value.shape[:2] != (clips, frames) or value.shape[-1] != width:
-            raise ValueError(f"model.debug: {name} has shape {list(value.shape)}, expected [{clips}, {frames}, Q, {width}]")
+            raise ValueError(
+                f"model.debug: {name} has shape {list(value.shape)}, expected [{clips}, {frames}, Q, {width}]"
+            )
         if value.min() < 0 or value.max() > 1:
             raise ValueError(f"model.debug: {name} leaves [0, 1]: {value.min():.3g} to {value.max():.3g}")

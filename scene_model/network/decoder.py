@@ -57,7 +57,7 @@ class DecoderLayer(nn.Module):
         levels: list[Tensor],
         padding_mask: Tensor | None,
     ) -> Tensor:
-        """One layer on ``[B, T, Q, D]``; `position` ``[B, T, Q, D]`` embeds the boxes, `time` ``[T, 1, D]`` the frames."""
+        """One layer on ``[B, T, Q, D]``; `position`, as large, embeds the boxes and `time` ``[T, 1, D]`` the frames."""
         mask = queries.attention_mask
         attended = self.spatial(hidden + position, hidden, None if mask is None else mask[:, None, None])
         hidden = self.norm_spatial(hidden + attended)

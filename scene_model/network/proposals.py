@@ -125,4 +125,3 @@ def _neighbourhood_maximum(score: Tensor, level_sizes: list[tuple[int, int]]) ->
     coverage = F.max_pool2d(coverage, 3, stride=1, padding=1)
     pooled = [F.adaptive_max_pool2d(coverage, size) for size in level_sizes]
     return torch.cat([level.flatten(-2) for level in pooled], dim=-1)
-

@@ -22,7 +22,7 @@ class DenoisingState:
     Args:
         boxes: ``[B, T, K, 4]``, noised boxes to start from.
         labels: int64 ``[B, K]``, noised classes to start from.
-        objects: int64 ``[B, K]``, the identity (row of the packed targets) to restore; -1 for negatives and empty slots.
+        objects: int64 ``[B, K]``, the identity to restore, a row of the packed targets; -1: a negative or empty slot.
         group: int64 ``[B, K]``, 1, 2, ... for the groups; -1 for empty slots, which see and are seen by nobody.
         num_groups: int64 ``[B]``, groups of each clip.
     """

@@ -78,7 +78,9 @@ class HeadAdapter:
         objects = assign(cost, packed.num_objects)
         num_layers = len(boxes)
         counted_without = ~_on_ignored(boxes, packed).flatten(0, 1)
-        return assign_targets(packed.repeat(num_layers), objects.flatten(0, 1), counted_without, real.repeat(num_layers, 1))
+        return assign_targets(
+            packed.repeat(num_layers), objects.flatten(0, 1), counted_without, real.repeat(num_layers, 1)
+        )
 
     def _box_terms(self, outputs: Mapping[str, Tensor], prefix: str, targets: QueryTargets) -> dict[str, Tensor]:
         """Weighted terms of the box head for each layer and clip ``[L, B]``, not yet divided by the targets."""
@@ -99,9 +101,17 @@ class HeadAdapter:
         return terms
 
     def _encoder_terms(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> dict[str, Tensor]:
-        proposals = (outputs[f"enc_{name}"] for name in ("boxes", "exist_logits", "cls_logits", "centers"))
-        terms = dense_losses(*proposals, packed, real, self.weights.encoder_topk)
-        return {f"enc_{name}": term * self.weights.encoder * getattr(self.weights, name) for name, term in terms.items()}
+        terms = dense_losses(
+            outputs["enc_boxes"],
+            outputs["enc_exist_logits"],
+            outputs["enc_cls_logits"],
+            outputs["enc_centers"],
+            packed,
+            real,
+            self.weights.encoder_topk,
+        )
+        weights = self.weights
+        return {f"enc_{name}": term * weights.encoder * getattr(weights, name) for name, term in terms.items()}
 
     def _denoising_terms(
         self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor, state: DenoisingState
@@ -109,7 +119,8 @@ class HeadAdapter:
         num_layers = len(outputs["dn_boxes"])
         filled = (state.group > 0)[:, None].expand(-1, real.shape[1], -1)
         targets = assign_targets(
-            packed.repeat(num_layers), *(x.repeat(num_layers, *[1] * (x.ndim - 1)) for x in (state.objects, filled, real))
+            packed.repeat(num_layers),
+            *(x.repeat(num_layers, *[1] * (x.ndim - 1)) for x in (state.objects, filled, real)),
         )
         share = self.weights.denoising / state.num_groups.clamp(min=1)
         terms = self._box_terms(outputs, "dn", targets)

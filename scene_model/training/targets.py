@@ -68,9 +68,7 @@ def pack(targets: Sequence[Sequence[TargetFrame]]) -> ClipTargets:
     return ClipTargets(_hold(packed_boxes, present | ignored), labels, present, ignored, num_objects)
 
 
-def _identity_rows(
-    clip: Tensor, track_ids: Tensor, ignore: Tensor, num_clips: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _identity_rows(clip: Tensor, track_ids: Tensor, ignore: Tensor, num_clips: int) -> tuple[Tensor, Tensor, Tensor]:
     """Row of each annotation within its clip, rows per clip and counting rows per clip; counting rows come first."""
     _, rank = torch.unique(track_ids, return_inverse=True)
     num_ranks = int(rank.max()) + 1 if len(rank) else 1
