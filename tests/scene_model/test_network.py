@@ -1,0 +1,133 @@
+"""Contracts and invariances of the network."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import random_targets, small_config, small_model
+
+from scene_model.config import DenoiserConfig
+from scene_model.network.model import build_scene_model
+from scene_model.training.denoiser import DinoDenoiser
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model()
+
+
+@torch.no_grad()
+def run(model, frames, *args):
+    return model(frames, *args)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64, 64), (2, 4, 64, 96), (1, 7, 75, 101)])
+def test_contract_for_any_length_and_size(model, shape):
+    clips, frames, height, width = shape
+    outputs = run(model, torch.randn(clips, frames, 3, height, width))
+    expected = {"bbox_center": 2, "bbox_size": 2, "exist_conf": 1, "cls_logits": 3}
+    for name, size in expected.items():
+        assert outputs[name].shape == (clips, frames, 6, size)
+        assert torch.isfinite(outputs[name]).all()
+    assert 0 < outputs["exist_conf"].min() <= outputs["exist_conf"].max() < 1
+    assert outputs["bbox_size"].min() > 0
+    assert outputs["bbox_center"].max() < 1
+
+
+def test_clips_of_a_batch_do_not_see_each_other(model):
+    frames = torch.randn(3, 2, 3, 64, 64)
+    together = run(model, frames)
+    alone = run(model, frames[1:2])
+    for name in ("bbox_center", "exist_conf", "cls_logits"):
+        torch.testing.assert_close(together[name][1:2], alone[name], atol=1e-5, rtol=1e-4)
+
+
+def test_padding_changes_nothing_in_the_real_frames(model):
+    frames = torch.randn(1, 3, 3, 64, 64)
+    padded = torch.cat([frames, torch.full((1, 2, 3, 64, 64), 9.0)], dim=1)
+    mask = torch.tensor([[False, False, False, True, True]])
+    short, long = run(model, frames), run(model, padded, None, mask)
+    for name in ("bbox_center", "bbox_size", "exist_conf", "cls_logits"):
+        torch.testing.assert_close(long[name][:, :3], short[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_clip_of_nothing_but_padding_is_finite(model):
+    outputs = run(model, torch.randn(1, 2, 3, 64, 64), None, torch.ones(1, 2, dtype=torch.bool))
+    assert all(torch.isfinite(value).all() for value in outputs.values())
+
+
+def test_time_matters(model):
+    """The temporal attention tells the frames apart: reversing a clip is not reversing its outputs."""
+    frames = torch.randn(1, 3, 3, 64, 64)
+    forward, backward = run(model, frames), run(model, frames.flip(1))
+    assert not torch.allclose(forward["exist_conf"], backward["exist_conf"].flip(1), atol=1e-6)
+
+
+class TestDenoisingIsolation:
+    @pytest.fixture
+    def state(self):
+        targets = random_targets(2, 3, max_objects=3)
+        return DinoDenoiser(DenoiserConfig(num_queries=12), 3).make_noise(targets)
+
+    def test_matching_queries_are_untouched_to_the_bit(self, model, state):
+        frames = torch.randn(2, 3, 3, 64, 64)
+        other = replace(state, boxes=torch.rand_like(state.boxes), labels=(state.labels + 1) % 3)
+        first, second = run(model, frames, state), run(model, frames, other)
+        assert not torch.equal(first["dn_boxes"], second["dn_boxes"])
+        for name in ("layer_boxes", "layer_exist_logits", "layer_cls_logits", "embeddings"):
+            assert torch.equal(first[name], second[name]), name
+
+    def test_groups_do_not_see_each_other(self, model, state):
+        changed = (state.group == 1)[:, None, :, None]
+        assert changed.any()
+        assert (state.group == 2).any()
+        frames = torch.randn(2, 3, 3, 64, 64)
+        other = replace(state, boxes=torch.where(changed, 0.5, state.boxes))
+        first, second = run(model, frames, state), run(model, frames, other)
+        rest = state.group != 1
+        for clip in range(2):
+            same = first["dn_boxes"][:, clip][:, :, rest[clip]], second["dn_boxes"][:, clip][:, :, rest[clip]]
+            assert torch.equal(*same)
+            moved = ~rest[clip]
+            assert not torch.equal(first["dn_boxes"][:, clip][:, :, moved], second["dn_boxes"][:, clip][:, :, moved])
+
+    def test_matching_queries_are_those_of_inference(self, model, state):
+        frames = torch.randn(2, 3, 3, 64, 64)
+        for name in ("bbox_center", "exist_conf"):
+            torch.testing.assert_close(run(model, frames, state)[name], run(model, frames)[name], atol=1e-5, rtol=1e-4)
+
+
+def test_debug_names_the_first_module_that_broke():
+    model = build_scene_model(small_config(), debug=True).eval()
+    frames = torch.randn(1, 2, 3, 64, 64)
+    model(frames)
+    with torch.no_grad():
+        model.encoder.fuse[0][0].weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"encoder\.fuse\.0\.0 \(Conv2d\)"):
+        model(frames)
+
+
+def test_debug_refuses_wrong_frames():
+    model = build_scene_model(small_config(), debug=True).eval()
+    with pytest.raises(ValueError, match=r"expected float frames \[B, T, 3, H, W\]"):
+        model(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))
+    with pytest.raises(FloatingPointError, match="before the first module"):
+        model(torch.full((1, 2, 3, 64, 64), float("nan")))
+
+
+@pytest.mark.slow
+def test_compile_gives_the_same_numbers_and_keys():
+    model = small_model()
+    compiled = copy.deepcopy(model)
+    compiled.compile()
+    assert compiled.state_dict().keys() == model.state_dict().keys()
+    state = DinoDenoiser(DenoiserConfig(num_queries=8), 3).make_noise(random_targets(2, 2))
+    frames = torch.randn(2, 2, 3, 64, 64)
+    results = []
+    for network in (model, compiled):
+        outputs = network(frames, state)
+        (outputs["layer_boxes"].sum() + outputs["dn_boxes"].sum() + outputs["enc_boxes"].sum()).backward()
+        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        results.append((outputs["layer_boxes"], outputs["exist_conf"], gradients))
+    torch.testing.assert_close(*results, atol=1e-4, rtol=1e-3)
