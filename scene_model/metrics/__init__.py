@@ -39,7 +39,7 @@ __all__ = [
 _NEED_TORCH = {"HOTA", "CLEAR", "Identity"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - what PEP 562 asks for
+def __getattr__(name: str) -> Any:
     if name not in _NEED_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("scene_model.metrics.sequence_metrics"), name)

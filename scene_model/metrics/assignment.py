@@ -3,8 +3,9 @@
 Hungarian assignment, frame after frame, is what the time of scoring goes into, and most of it is spent on choices that
 are no choices. A pair is *dominant* if it outweighs the heaviest rivals of its two boxes together: any matching without
 it gets heavier by taking it, so it belongs to every optimal matching. Dominant pairs are found in all frames at once;
-they take their boxes out of the game, which makes further pairs dominant. A frame in which a choice is left is solved
-as a whole by SciPy, on the same matrix that TrackEval builds, so that ties fall the same way.
+they take their boxes out of the game, which makes further pairs dominant. What is left of a frame is solved by SciPy.
+Where even that is a tie, the frame is solved as a whole on the same matrix that TrackEval builds, so that ties fall the
+same way.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ WeightBounds = Callable[[IntArray, StateArray], tuple[FloatArray, FloatArray]]
 
 OPEN, MATCHED, REJECTED = 0, 1, 2
 
-# What a dominant pair must win by, relative to the weights: far above the rounding of sums, so that SciPy agrees.
-_MARGIN = 1e-12
+_RELATIVE_MARGIN = 1e-12
 
 
 def match_pairs(
-    sequence: TrackedSequence, pairs: Pairs, bounds: WeightBounds, decisive: BoolArray | None = None
+    sequence: TrackedSequence,
+    pairs: Pairs,
+    bounds: WeightBounds,
+    decisive: BoolArray | None = None,
+    exact_weights: Callable[[IntArray], FloatArray] | None = None,
 ) -> BoolArray:
     """Which pairs the assignment of greatest total weight matches in each frame.
 
@@ -43,6 +47,8 @@ def match_pairs(
         bounds: gives the least and the greatest weight of some pairs, from their indices and the state of every pair;
             a REJECTED is appended to the states, for the index -1.
         decisive: mask of the pairs that matter to the caller, None: all; of the others any may be left unmatched.
+        exact_weights: gives the weights of some pairs to the last bit, where ties hang on it and `bounds` may differ by
+            rounding; None: those of `bounds`.
 
     Returns:
         Mask of the matched pairs.
@@ -59,7 +65,7 @@ def match_pairs(
             undecided = open_ if decisive is None else open_[decisive[open_]]
             if not len(undecided):
                 break
-            _solve_frames(sequence, pairs, bounds, state, undecided)
+            _solve_frames(sequence, pairs, bounds, exact_weights, state, undecided)
         open_ = open_[state[open_] == OPEN]
     matched: BoolArray = state[:-1] == MATCHED
     return matched
@@ -67,8 +73,7 @@ def match_pairs(
 
 def _are_dominant(rows: IntArray, columns: IntArray, low: FloatArray, high: FloatArray) -> BoolArray:
     """Mask of the pairs whose least weight exceeds the greatest weights of the best rivals in row and column, added."""
-    margin = _MARGIN * max(1.0, high.max())
-    dominant: BoolArray = low > _best_rivals(rows, high) + _best_rivals(columns, high) + margin
+    dominant: BoolArray = low > _best_rivals(rows, high) + _best_rivals(columns, high) + _margin(high)
     return dominant
 
 
@@ -101,7 +106,12 @@ def _sharing_a_box(pairs: Pairs, candidates: IntArray, winners: IntArray) -> Int
 
 
 def _solve_frames(
-    sequence: TrackedSequence, pairs: Pairs, bounds: WeightBounds, state: StateArray, undecided: IntArray
+    sequence: TrackedSequence,
+    pairs: Pairs,
+    bounds: WeightBounds,
+    exact_weights: Callable[[IntArray], FloatArray] | None,
+    state: StateArray,
+    undecided: IntArray,
 ) -> None:
     """Sets the states of all pairs in the frames of the undecided ones, wherever the weights are certain by now."""
     starts = np.searchsorted(pairs.truth, sequence.truth.starts)
@@ -110,8 +120,37 @@ def _solve_frames(
         low, high = bounds(inside, state)
         if (low < high).any():
             continue
-        rows, columns = sequence.cells(frame, pairs[inside])
-        weights = sequence.matrix(frame, pairs[inside], low)
-        column_of_row = np.full(len(weights), -1)
-        column_of_row.put(*linear_sum_assignment(weights, maximize=True))
-        state[inside] = np.where(column_of_row[rows] == columns, MATCHED, REJECTED)
+        is_open = np.flatnonzero(state[inside] == OPEN)
+        rest = inside[is_open]
+        matched = _unique_optimum(pairs.truth[rest], pairs.tracker[rest], low[is_open])
+        if matched is None:
+            weights = low if exact_weights is None else exact_weights(inside)
+            matrix = sequence.matrix(frame, pairs[inside], weights)
+            rest, matched = inside, _optimum(matrix, *sequence.cells(frame, pairs[inside]))
+        state[rest] = np.where(matched, MATCHED, REJECTED)
+
+
+def _unique_optimum(rows: IntArray, columns: IntArray, weights: FloatArray) -> BoolArray | None:
+    """Mask of the matched among a few pairs, None where another choice comes within the margin.
+
+    The optimum is unique by the margin if it stays the optimum with that margin taken off each of its pairs.
+    """
+    row_of, column_of = (np.unique(boxes, return_inverse=True)[1] for boxes in (rows, columns))
+    matrix = np.zeros((row_of.max() + 1, column_of.max() + 1))
+    matrix[row_of, column_of] = weights
+    matched = _optimum(matrix, row_of, column_of)
+    matrix[row_of, column_of] -= np.where(matched, _margin(weights), 0)
+    return matched if np.array_equal(matched, _optimum(matrix, row_of, column_of)) else None
+
+
+def _optimum(matrix: FloatArray, rows: IntArray, columns: IntArray) -> BoolArray:
+    """Mask of those cells that the assignment of greatest total weight takes."""
+    column_of_row = np.full(len(matrix), -1)
+    column_of_row.put(*linear_sum_assignment(matrix, maximize=True))
+    taken: BoolArray = column_of_row[rows] == columns
+    return taken
+
+
+def _margin(weights: FloatArray) -> float:
+    """What a choice must win by for SciPy to agree: far above the rounding of sums."""
+    return _RELATIVE_MARGIN * max(1.0, float(weights.max()))

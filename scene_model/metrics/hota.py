@@ -6,6 +6,8 @@ https://arxiv.org/abs/2009.07736. Numbers are those of TrackEval.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from scene_model.metrics.assignment import BoolArray, match_pairs
@@ -89,36 +91,47 @@ def hota_fields(sums: dict[str, FloatArray]) -> dict[str, float]:
 
 def _match(sequence: TrackedSequence) -> BoolArray:
     """Mask of the matched pairs: in each frame the greatest sum of similarities times alignment of identities."""
-    weights = _alignment(sequence) * sequence.pairs.iou
+    pairs = sequence.pairs
+    weights = _weights(sequence, _added_up(pairs.truth, pairs.iou))
+
+    @cache
+    def exact_weights() -> FloatArray:
+        return _weights(sequence, _truth_totals_as_numpy_adds(sequence))
+
     return match_pairs(
         sequence,
-        sequence.pairs,
+        pairs,
         lambda some, state: (weights[some], weights[some]),
-        decisive=sequence.pairs.iou >= _THRESHOLDS[0],
+        decisive=pairs.iou >= _THRESHOLDS[0],
+        exact_weights=lambda some: exact_weights()[some],
     )
 
 
-def _alignment(sequence: TrackedSequence) -> FloatArray:
-    """For each pair of boxes the Jaccard index of their identities over the whole sequence, on soft matches."""
-    pairs, truth, tracker = sequence.pairs, sequence.truth, sequence.tracker
-    tracker_totals = np.bincount(pairs.tracker, weights=pairs.iou)
-    total = tracker_totals[pairs.tracker] + _truth_totals(sequence)[pairs.truth] - pairs.iou
-    soft_match = np.where(total > EPS, pairs.iou / total, 0.0)
-    matches = np.bincount(sequence.identity_pairs, weights=soft_match)[sequence.identity_pairs]
-    lengths = truth.lengths[truth.ids[pairs.truth]] + tracker.lengths[tracker.ids[pairs.tracker]]
-    alignment: FloatArray = matches / (lengths - matches)
-    return alignment
+def _weights(sequence: TrackedSequence, truth_totals: FloatArray) -> FloatArray:
+    """Similarity of each pair times the Jaccard index of its identities over the whole sequence, on soft matches.
 
-
-def _truth_totals(sequence: TrackedSequence) -> FloatArray:
-    """Sum of the similarities of each true box, to the last bit as NumPy adds up the rows of a frame's dense matrix.
-
-    Where two of a tracker's identities share all their boxes, rounding decides between them, so TrackEval's scores hang
-    on the order of its additions. Rows of less than 8 numbers are added from left to right, longer ones are not.
+    Args:
+        sequence: ground truth and tracker's output.
+        truth_totals: sum of the similarities of each true box.
     """
     pairs, truth, tracker = sequence.pairs, sequence.truth, sequence.tracker
-    totals = np.bincount(pairs.truth, weights=pairs.iou, minlength=len(truth)).astype(np.float64, copy=False)
-    in_long_row = (np.diff(tracker.starts) >= 8)[truth.frames]
+    total = _added_up(pairs.tracker, pairs.iou)[pairs.tracker] + truth_totals[pairs.truth] - pairs.iou
+    soft_match = np.where(total > EPS, pairs.iou / total, 0.0)
+    matches = _added_up(sequence.identity_pairs, soft_match)[sequence.identity_pairs]
+    lengths = truth.lengths[truth.ids[pairs.truth]] + tracker.lengths[tracker.ids[pairs.tracker]]
+    weights: FloatArray = matches / (lengths - matches) * pairs.iou
+    return weights
+
+
+def _truth_totals_as_numpy_adds(sequence: TrackedSequence) -> FloatArray:
+    """Sum of the similarities of each true box, to the last bit as NumPy adds up the rows of a dense matrix.
+
+    Where two of a tracker's identities share all their boxes, rounding decides between them, so TrackEval's scores hang
+    on the order of its additions: from left to right in rows of less than 8 numbers, but not in longer ones.
+    """
+    pairs, truth = sequence.pairs, sequence.truth
+    totals = _added_up(pairs.truth, pairs.iou, len(truth))
+    in_long_row = (np.diff(sequence.tracker.starts) >= 8)[truth.frames]
     order_matters = in_long_row & (np.bincount(pairs.truth, minlength=len(truth)) > 2)
     pair_starts = np.searchsorted(pairs.truth, truth.starts)
     for frame in np.unique(truth.frames[order_matters]):
@@ -126,6 +139,10 @@ def _truth_totals(sequence: TrackedSequence) -> FloatArray:
         rows = sequence.matrix(frame, inside, inside.iou).sum(axis=1)
         totals[truth.starts[frame] : truth.starts[frame + 1]] = rows
     return totals
+
+
+def _added_up(groups: IntArray, values: FloatArray, num_groups: int = 0) -> FloatArray:
+    return np.bincount(groups, weights=values, minlength=num_groups).astype(np.float64, copy=False)
 
 
 def _association_sums(

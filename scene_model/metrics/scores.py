@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from scene_model.metrics.clear import clear_fields, clear_fields_of_one, clear_sums
@@ -30,19 +31,22 @@ def score(sequences: Iterable[tuple[str, TrackedSequence]]) -> Scores:
     several times, once per class, makes one row.
 
     Args:
-        sequences: names, and what stands under them.
+        sequences: names, and what stands under them; at least one.
 
     Returns:
         Per name and, last, under "COMBINED": TrackEval's fields, and the number of frames as num_timesteps.
     """
     sums_of: dict[str, Sums] = {}
+    lengths: dict[str, float] = {}
     for name, sequence in sequences:
         sums_of[name] = _add(sums_of.get(name, {}), _sums(sequence))
-    combined: Sums = {}
-    for sums in sums_of.values():
-        combined = _add(combined, sums)
-    scores = {name: _fields(sums) | clear_fields_of_one(sums) for name, sums in sums_of.items()}
-    return scores | {COMBINED: _fields(combined)}
+        lengths[name] = float(sequence.num_frames)
+    scores = {
+        name: _fields(sums) | clear_fields_of_one(sums) | {"num_timesteps": lengths[name]}
+        for name, sums in sums_of.items()
+    }
+    combined = _fields(reduce(_add, sums_of.values()))
+    return scores | {COMBINED: combined | {"num_timesteps": sum(lengths.values())}}
 
 
 def scores_table(scores: Scores) -> Table:
