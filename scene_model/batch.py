@@ -7,6 +7,7 @@ H W pixels. Boxes are (cx, cy, w, h), normalised to [0, 1] of the frame, unless 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,8 +73,21 @@ class SceneBatch:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> SceneBatch:
+    def __getstate__(self) -> dict[str, Any]:
+        """Pack the targets, because every tensor that a worker sends costs an open file."""
+        flat = [frame for clip in self.targets for frame in clip]
+        columns = zip(*((frame.boxes, frame.labels, frame.track_ids, frame.ignore) for frame in flat), strict=True)
+        counts = [[len(frame) for frame in clip] for clip in self.targets]
+        return vars(self) | {"targets": (counts, [torch.cat(column) for column in columns])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        counts, columns = state["targets"]
+        flat = map(TargetFrame, *(column.split([n for clip in counts for n in clip]) for column in columns))
+        vars(self).update(state, targets=[[next(flat) for _ in clip] for clip in counts])
+
+    def to(self, device: torch.device | str) -> SceneBatch:
         """A copy with frames and padding mask on a device; everything else stays on the host."""
+        non_blocking = torch.device(device).type == "cuda"  # elsewhere, the copy could be read before it is complete
         return replace(
             self,
             frames=self.frames.to(device, non_blocking=non_blocking),

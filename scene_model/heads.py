@@ -1,8 +1,8 @@
 """What a query predicts: the interface of heads, and the representative one for boxes, existence and classes.
 
 A head is a small description that a YAML file can hold. It builds the network that turns query features into
-predictions, and computes the loss of these predictions. To add a kind of prediction (masks, keypoints, an embedding), write one
-class and name it under ``model.extra_heads``; nothing else changes.
+predictions, and computes the loss of these predictions. To add a kind of prediction (masks, keypoints, an embedding),
+write one class and name it under ``model.extra_heads``; nothing else changes.
 """
 
 from __future__ import annotations

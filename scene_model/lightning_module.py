@@ -137,7 +137,8 @@ class SceneModelLightningModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, with the cosine per epoch unless `scheduler` is null."""
-        optimizer = build_optimizer(self.model, self.model.backbone, self.optimizer_config)
+        fused = self.trainer.precision == "32-true"
+        optimizer = build_optimizer(self.model, self.model.backbone, self.optimizer_config, fused)
         if self.scheduler_config is None:
             return optimizer
         max_epochs = self.trainer.max_epochs or 1

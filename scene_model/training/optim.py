@@ -14,13 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from scene_model.config import OptimizerConfig, SchedulerConfig
 
 
-def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig) -> AdamW:
+def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig, fused: bool = False) -> AdamW:
     """AdamW over all parameters, frozen ones included: they are skipped while they have no gradient.
 
     Args:
         model: all parameters.
         backbone: the part of `model` that has its own learning rate.
         config: rates and decay.
+        fused: one kernel for all parameters; Lightning refuses to clip gradients of it under mixed precision.
     """
     in_backbone = {id(p) for p in backbone.parameters()}
     no_decay = {id(p) for p in _undecayed(model)}
@@ -37,6 +38,7 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConf
             for (backbone_group, undecayed), parameters in groups.items()
         ],
         betas=config.betas,
+        fused=fused,
     )
 
 

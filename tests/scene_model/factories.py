@@ -25,7 +25,9 @@ def small_model(**options) -> SceneModel:
     return build_scene_model(small_config(**options)).eval()
 
 
-def frame_of(boxes: list[list[float]], track_ids: list[int], labels: list[int] | None = None, ignore=None) -> TargetFrame:
+def frame_of(
+    boxes: list[list[float]], track_ids: list[int], labels: list[int] | None = None, ignore=None
+) -> TargetFrame:
     return TargetFrame(
         torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
         torch.tensor(labels or [0] * len(track_ids), dtype=torch.int64),

@@ -23,7 +23,9 @@ def test_levels_at_strides_8_16_32_of_any_frame_size(name, size):
         assert all(abs(got - side / stride) < 1 for got, side in zip(level.shape[2:], size, strict=True))
 
 
-@pytest.mark.parametrize(("name", "last"), [("resnet18", "layer4"), ("mobilenet_v2", "features"), ("regnet_x_400mf", "trunk_output")])
+@pytest.mark.parametrize(
+    ("name", "last"), [("resnet18", "layer4"), ("mobilenet_v2", "features"), ("regnet_x_400mf", "trunk_output")]
+)
 def test_computes_what_torchvision_computes(name, last, tmp_path):
     """With weights, the coarsest level equals the trunk of the untouched model."""
     torch.manual_seed(0)

@@ -16,7 +16,9 @@ def test_parity_with_torchvision(pairs):
     corners = [box_convert(boxes, "cxcywh", "xyxy") for boxes in pairs]
     torch.testing.assert_close(to_xyxy(a), corners[0])
     torch.testing.assert_close(iou(a[:, None], b[None]), box_iou(*corners), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(iou_and_giou(a[:, None], b[None])[1], generalized_box_iou(*corners), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        iou_and_giou(a[:, None], b[None])[1], generalized_box_iou(*corners), atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
