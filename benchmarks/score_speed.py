@@ -2,7 +2,6 @@
 
     python benchmarks/score_speed.py                      # 500 frames with 150 objects each
     python benchmarks/score_speed.py --folder FOLDER      # also FOLDER/gt/*.txt against FOLDER/tracker/*.txt
-    python benchmarks/score_speed.py --processes          # whole processes, with start-up and imports
 
 Needs `pip install trackeval`. Both sides compute HOTA, CLEAR and Identity; TrackEval writes and plots nothing.
 """
@@ -10,8 +9,6 @@ Needs `pip install trackeval`. Both sides compute HOTA, CLEAR and Identity; Trac
 import argparse
 import contextlib
 import io
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,11 +91,11 @@ def run_trackeval(folder: Path) -> Scores:
 
 
 def last_frame(pair: FilePair) -> int:
-    """TrackEval must be told; looked up from the ends of the files, which costs nothing."""
+    """TrackEval must be told; looked up at the ends of the files, which are in order, at no cost."""
     return max(int(path.read_bytes().rsplit(b"\n", 2)[-2].split(b",", 1)[0]) for path in (pair.truth, pair.tracker))
 
 
-def check_equal(ours: Scores, expected: Scores) -> float:
+def largest_difference(ours: Scores, expected: Scores) -> float:
     return max(abs(ours[name][field] - value) for name, fields in expected.items() for field, value in fields.items())
 
 
@@ -128,43 +125,26 @@ def print_stages(folder: Path, rounds: int) -> None:
     print("  of ours:", ", ".join(f"{name} {1000 * value:.0f} ms" for name, value in seconds.items()))
 
 
-def compare(folder: Path, rounds: int, processes: bool) -> None:
-    print(f"{folder.name}: largest difference of any field {check_equal(run_ours(folder), run_trackeval(folder)):.1e}")
-    sides: dict[str, Callable[[], object]] = {
-        "ours": lambda: run_ours(folder),
-        "trackeval": lambda: run_trackeval(folder),
-    }
-    if processes:
-        ours = [sys.executable, "-m", "scene_model.metrics", str(folder / "gt"), str(folder / "tracker")]
-        theirs = [sys.executable, __file__, "--only-trackeval", str(folder)]
-        sides = {"ours": lambda: run_process(ours), "trackeval": lambda: run_process(theirs)}
-    seconds = in_turn(sides, rounds)
+def compare(folder: Path, rounds: int) -> None:
+    print(
+        f"{folder.name}: largest difference of any field {largest_difference(run_ours(folder), run_trackeval(folder)):.1e}"
+    )
+    seconds = in_turn({"ours": lambda: run_ours(folder), "trackeval": lambda: run_trackeval(folder)}, rounds)
     ratio = seconds["trackeval"] / seconds["ours"]
-    kind = "whole process" if processes else "in process"
-    print(f"  {kind}: ours {seconds['ours']:.3f} s, trackeval {seconds['trackeval']:.3f} s: {ratio:.1f} times faster")
-    if not processes:
-        print_stages(folder, rounds)
-
-
-def run_process(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1], env=os.environ)
+    print(f"  ours {seconds['ours']:.3f} s, trackeval {seconds['trackeval']:.3f} s: {ratio:.1f} times faster")
+    print_stages(folder, rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, action="append", default=[], help="holds gt/*.txt and tracker/*.txt")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--processes", action="store_true")
-    parser.add_argument("--only-trackeval", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.only_trackeval:
-        run_trackeval(args.only_trackeval)
-        return
     with TemporaryDirectory() as temporary:
         crowd = Path(temporary) / "crowd"
         write_crowd(crowd)
         for folder in (crowd, *args.folder):
-            compare(folder.resolve(), args.rounds, args.processes)
+            compare(folder.resolve(), args.rounds)
 
 
 if __name__ == "__main__":
