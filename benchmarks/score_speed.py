@@ -126,9 +126,8 @@ def print_stages(folder: Path, rounds: int) -> None:
 
 
 def compare(folder: Path, rounds: int) -> None:
-    print(
-        f"{folder.name}: largest difference of any field {largest_difference(run_ours(folder), run_trackeval(folder)):.1e}"
-    )
+    difference = largest_difference(run_ours(folder), run_trackeval(folder))
+    print(f"{folder.name}: largest difference of any field {difference:.1e}")
     seconds = in_turn({"ours": lambda: run_ours(folder), "trackeval": lambda: run_trackeval(folder)}, rounds)
     ratio = seconds["trackeval"] / seconds["ours"]
     print(f"  ours {seconds['ours']:.3f} s, trackeval {seconds['trackeval']:.3f} s: {ratio:.1f} times faster")
