@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser
+from collections.abc import Sequence
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from callbacks import EMA, BackboneUnfreeze, BestAndLast, LRMonitor, ValImageLogger
 from datamodules import SceneDataModule
 from scene_model import SceneModelLightningModule, __version__
-from scene_model.cli import CheckpointCLI, user_errors
+from scene_model.cli import CheckpointCLI, quiet_console, user_errors
 
 
 class SceneCLI(CheckpointCLI):
@@ -27,9 +29,15 @@ class SceneCLI(CheckpointCLI):
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands that the model and the data support."""
+        return {name: LightningCLI.subcommands()[name] for name in ("fit", "validate")}
 
-def main(args: ArgsType = None) -> SceneCLI:
+
+def main(args: Sequence[str] | None = None) -> SceneCLI:
     """Run a command, given as on the command line, or that of this process."""
+    quiet_console()
     with user_errors():
         return SceneCLI(
             SceneModelLightningModule,
@@ -37,7 +45,6 @@ def main(args: ArgsType = None) -> SceneCLI:
             args=args,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
             parser_kwargs={"version": __version__},
         )
 

@@ -39,6 +39,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def saved_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a checkpoint was trained with, as the command line names them."""
+    groups = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
+    return {
+        f"{group}.{key}": value
+        for group, name in groups.items()
+        for key, value in checkpoint[name].items()
+        if not key.startswith("_")
+    }
+
+
 def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class_names: list[str]) -> None:
     """See that a checkpoint's weights fit the model that the options describe.
 

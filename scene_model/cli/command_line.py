@@ -5,21 +5,25 @@ Stock Lightning lets a checkpoint beat the command line, and does not restore th
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-from lightning.pytorch import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from scene_model.cli.checkpoint import check_fit, newest_last, read_checkpoint
-from scene_model.cli.run_folder import claim_run_folder, global_rank, run_loggers
+from scene_model.cli.checkpoint import check_fit, newest_last, read_checkpoint, saved_options
+from scene_model.cli.early_options import EarlyOptions
+from scene_model.cli.parser import BriefErrorParser
+from scene_model.cli.run_folder import inherited_folder, open_run_folder, run_loggers
+from scene_model.cli.summary import summary
 from scene_model.errors import UserError
+from scene_model.network.backbone import weights_to_follow
 
 DEFAULT_ROOT = "runs"
 
@@ -28,135 +32,146 @@ class CheckpointCLI(LightningCLI):
     """A command line whose checkpoints bring their options along.
 
     ``--ckpt_path last`` is the newest ``last.ckpt`` under ``trainer.default_root_dir``. Every command works in a run
-    folder of its own, except that ``fit --ckpt_path last`` goes on in the folder of that run.
+    folder of its own, except that ``fit --ckpt_path last`` goes on in the folder of that run. Whatever is wrong with
+    the options is found before that folder is created.
+
+    Args:
+        model_class: LightningModule, which calls ``save_hyperparameters``.
+        datamodule_class: LightningDataModule, likewise; ``class_names`` and ``check(command)`` are its own checks.
+        args: as on the command line; None takes those of this process.
+        kwargs: of LightningCLI.
     """
 
-    checkpoint: dict[str, Any] | None = None
-    run_folder: Path | None = None
-    resumes = False
+    def __init__(
+        self,
+        model_class: type[LightningModule],
+        datamodule_class: type[LightningDataModule],
+        args: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.checkpoint: dict[str, Any] | None = None
+        self.resumed_folder: Path | None = None
+        self.run_folder: Path | None = None
+        super().__init__(
+            model_class,
+            datamodule_class,
+            args=sys.argv[1:] if args is None else list(args),
+            parser_class=BriefErrorParser,
+            save_config_callback=None,  # the config is saved where the run folder is created
+            **kwargs,
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with the options of the checkpoint, if one is named, as defaults."""
-        arguments = [str(argument) for argument in args] if isinstance(args, list) else sys.argv[1:]
-        early = _early_options(arguments)
-        path = self._resolve(early) if early["ckpt_path"] else None
-        if path is not None:
+        assert isinstance(args, list)
+        command = next((argument for argument in args if argument in self.subcommands()), None)
+        early = EarlyOptions.read(args)
+        path = self._resolve(command, early) if command and early.ckpt_path is not None else None
+        if command and path:
             self.checkpoint = read_checkpoint(path)
-            self._parse_over_checkpoint(parser, args, early["subcommand"], self.checkpoint)
+            self._parse_over_checkpoint(parser, args, command, saved_options(self.checkpoint))
         else:
-            super().parse_arguments(parser, args)
-        if early["ckpt_path"]:
-            self.config[self.config.subcommand].ckpt_path = str(path) if path else None
+            self.config = parser.parse_args(args)
+        self.config[self.config.subcommand].ckpt_path = str(path) if path else None
 
-    def _resolve(self, early: Mapping[str, Any]) -> Path | None:
+    def _resolve(self, command: str, early: EarlyOptions) -> Path | None:
         """The checkpoint's file; None where ``fit`` was to go on with the last one and there is none."""
-        if early["ckpt_path"] != "last":
-            return Path(early["ckpt_path"])
-        root = Path(early["default_root_dir"] or DEFAULT_ROOT)
-        path = newest_last(root)
-        if path is None and early["subcommand"] != "fit":
+        if early.ckpt_path != "last":
+            return Path(str(early.ckpt_path))
+        root = Path(early.default_root_dir or DEFAULT_ROOT)
+        fits = command == "fit"
+        path = newest_last(inherited_folder() or root if fits else root)
+        if path is None and not fits:
             raise UserError(f"--ckpt_path last: there is no checkpoints/last.ckpt below {root}")
         if path is None:
             rank_zero_info(f"--ckpt_path last: there is no checkpoints/last.ckpt below {root}, so training starts anew")
-        elif early["subcommand"] == "fit":
-            self.resumes, self.run_folder = True, path.parent.parent
+        elif fits:
+            self.resumed_folder = path.parent.parent
             rank_zero_info(f"--ckpt_path last: going on with {path}")
         return path
 
     def _parse_over_checkpoint(
-        self, parser: LightningArgumentParser, args: ArgsType, subcommand: str, checkpoint: Mapping[str, Any]
+        self, parser: LightningArgumentParser, args: list[str], command: str, saved: Mapping[str, Any]
     ) -> None:
         """Parse, and parse again without the checkpoint's arguments for classes that have been replaced."""
-        defaults = _as_defaults("model", checkpoint["hyper_parameters"])
-        defaults |= _as_defaults("data", checkpoint["datamodule_hyper_parameters"])
-        subparser = self._subcommand_parsers[subcommand]
-        own = {key: subparser.get_default(key) for key in defaults if _class_path(defaults[key])}
-        subparser.set_defaults(defaults)
-        super().parse_arguments(parser, args)
-        parsed = self.config[subcommand]
-        replaced = {
-            key: own[key] for key in own if _class_path(parsed.get(key)) not in (None, _class_path(defaults[key]))
-        }
+        subparser = self._subcommand_parsers[command]
+        own = {key: subparser.get_default(key) for key in saved if _class_path(saved[key])}
+        try:
+            subparser.set_defaults(dict(saved))
+        except KeyError as error:
+            raise UserError(f"--ckpt_path: the checkpoint holds options unknown to this program ({error})") from error
+        self.config = parser.parse_args(args)
+        chosen = {key: _class_path(self.config[command].get(key)) for key in own}
+        replaced = {key: own[key] for key, path in chosen.items() if path not in (None, _class_path(saved[key]))}
         if replaced:
             subparser.set_defaults(replaced)
-            super().parse_arguments(parser, args)
+            self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         """Replaces Lightning's, which lets the checkpoint beat the command line."""
+
+    def _set_seed(self) -> None:
+        seed = self._get(self.config, "seed_everything")
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything: expected a number from 0 to 2^32 - 1, got {seed}")
+        super()._set_seed()
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; weights that a checkpoint will replace are not read."""
+        with weights_to_follow() if self.checkpoint else nullcontext():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Check everything that users can get wrong, then create the run folder and the trainer."""
         self._check()
         options = self._get(self.config_init, "trainer")
-        if options.get("logger") in (None, True) and not options.get("fast_dev_run"):
-            root = Path(options.get("default_root_dir") or DEFAULT_ROOT)
-            self.run_folder = self._shared_run_folder(root)
-            kwargs["logger"] = run_loggers(self.run_folder)
-        return super().instantiate_trainer(**kwargs)
+        if options.fast_dev_run:
+            return super().instantiate_trainer(**kwargs)
+        root = Path(options.default_root_dir or DEFAULT_ROOT)
+        with open_run_folder(root, self.resumed_folder) as folder:
+            if options.logger in (None, True) and not options.barebones:
+                kwargs["logger"] = run_loggers(folder)
+            trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+        for callback in trainer.checkpoint_callbacks:
+            if getattr(callback, "dirpath", "") is None:
+                callback.dirpath = str(folder / "checkpoints")  # type: ignore[attr-defined]
+        self.run_folder = folder
+        self._save_config(folder / "config.yaml")
+        return trainer
 
-    def _shared_run_folder(self, root: Path) -> Path:
-        """The folder that the first process has claimed; launched processes read its name from the environment."""
-        if self.run_folder is None:
-            inherited = os.environ.get("SCENE_MODEL_RUN_FOLDER") if global_rank() else None
-            self.run_folder = Path(inherited) if inherited else claim_run_folder(root)
-        os.environ["SCENE_MODEL_RUN_FOLDER"] = str(self.run_folder)
-        return self.run_folder
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Without the always-on checkpoints where they are switched off: Lightning refuses the two together."""
+        if config["enable_checkpointing"] is False or config["barebones"]:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _check(self) -> None:
         if hasattr(self.datamodule, "check"):
             self.datamodule.check(self.subcommand)
-        if self.checkpoint is not None:
+        if self.checkpoint:
             path = Path(self._get(self.config, "ckpt_path"))
             check_fit(self.checkpoint, path, self.model, list(self.datamodule.class_names))
             self.checkpoint = None
+        elif self.subcommand != "fit":
+            rank_zero_warn(f"{self.subcommand} without --ckpt_path: the weights are those of an untrained model")
+
+    @rank_zero_only
+    def _save_config(self, path: Path) -> None:
+        """Save all options; that a run has gone on with its own checkpoint is none of them."""
+        config = self.config[str(self.subcommand)].clone()
+        if self.resumed_folder:
+            config.ckpt_path = None
+        parser = self._parser(self.subcommand)
+        parser.save(config, str(path), skip_none=False, overwrite=True, multifile=False)
 
     @rank_zero_only
     def after_fit(self) -> None:
         """Say where everything is, and what to type next."""
-        callback = self.trainer.checkpoint_callback
-        best = getattr(callback, "best_model_path", "") or getattr(callback, "last_model_path", "")
-        if self.run_folder is None or not best:
-            return
-        print(
-            f"\nDone. Everything is in {self.run_folder}:\n"
-            f"  best checkpoint  {best}\n"
-            f"  configuration    {self.run_folder / 'config.yaml'}\n"
-            f"  curves           tensorboard --logdir {self.run_folder.parent}\n"
-            f"Next: python main.py validate --ckpt_path {best}"
-        )
-
-
-def _early_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """What must be known before the real parsing: command, checkpoint and root folder, flags before config files."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("subcommand", nargs="?")
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--trainer.default_root_dir", dest="default_root_dir")
-    parser.add_argument("--config", action="append", default=[])
-    options = vars(parser.parse_known_args(list(arguments))[0])
-    for path in options.pop("config"):
-        content = _read_yaml(path)
-        trainer = content.get("trainer")
-        for key, value in (
-            ("ckpt_path", content.get("ckpt_path")),
-            ("default_root_dir", trainer.get("default_root_dir") if isinstance(trainer, dict) else None),
-        ):
-            if options[key] is None:
-                options[key] = value
-    return options
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    """A config file's content, empty where the real parser will find fault with it."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _as_defaults(prefix: str, saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}.{key}": value for key, value in saved.items() if not key.startswith("_")}
+        if self.run_folder:
+            print(summary(self.run_folder, self.trainer))
 
 
 def _class_path(value: Any) -> str | None:

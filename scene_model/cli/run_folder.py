@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -10,6 +13,37 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from scene_model.errors import UserError
+
+_VARIABLE = "SCENE_MODEL_RUN_FOLDER"
+
+
+@contextmanager
+def open_run_folder(root: Path, resumed: Path | None = None) -> Iterator[Path]:
+    """The folder of this run: that of the resumed one, or a new one, removed again if what follows fails.
+
+    The first of several processes that train together claims it; those that it launches read its name from the
+    environment. Processes of another launcher know no name and need none, since only the first one writes.
+
+    Args:
+        root: folder of all runs.
+        resumed: folder of the run that is to go on.
+
+    Raises:
+        UserError: the folder cannot be created or written to.
+    """
+    root_is_new = not root.exists()
+    is_new = resumed is None and global_rank() == 0
+    folder = claim_run_folder(root) if is_new else resumed or inherited_folder() or root
+    os.environ[_VARIABLE] = str(folder)
+    try:
+        yield folder
+    except Exception:
+        if is_new:
+            folder.rmdir()
+        if is_new and root_is_new:
+            with suppress(OSError):  # another process may have a folder there by now
+                root.rmdir()
+        raise
 
 
 def claim_run_folder(root: Path) -> Path:
@@ -33,13 +67,18 @@ def claim_run_folder(root: Path) -> Path:
         raise UserError(f"trainer.default_root_dir: cannot create a run folder in {root} ({error.strerror})") from error
 
 
+def inherited_folder() -> Path | None:
+    """The run folder of the process that launched this one to train with it."""
+    inherited = os.environ.get(_VARIABLE) if global_rank() else None
+    return Path(inherited) if inherited else None
+
+
 def run_loggers(folder: Path) -> list[Logger]:
     """TensorBoard events and ``metrics.csv``, both in the folder of the run itself."""
-    number = folder.name.removeprefix("version_")
-    version = int(number) if number.isdigit() else folder.name
+    place, name = str(folder.parent), folder.name
     return [
-        TensorBoardLogger(str(folder.parent), name="", version=version, default_hp_metric=False),
-        ContinuedCSVLogger(str(folder.parent), name="", version=version),
+        TensorBoardLogger(place, name="", version=name, default_hp_metric=False),
+        ContinuedCSVLogger(place, name="", version=name),
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +19,17 @@ from scene_model.errors import UserError
 
 STRIDES = (8, 16, 32)
 _PROBE_SIZE = 64
+_reads_weights = ContextVar("_reads_weights", default=True)
+
+
+@contextmanager
+def weights_to_follow() -> Iterator[None]:
+    """Build backbones without reading initial weights: those of a checkpoint will replace them."""
+    token = _reads_weights.set(False)
+    try:
+        yield
+    finally:
+        _reads_weights.reset(token)
 
 
 class Backbone(nn.Module):
@@ -54,7 +67,7 @@ def build_backbone(config: BackboneConfig, gradient_checkpointing: bool = False)
     """
     model = _torchvision_model(config)
     from_scratch = config.weights is None
-    if not from_scratch and Path(cast(str, config.weights)).is_file():
+    if not from_scratch and _reads_weights.get() and Path(cast(str, config.weights)).is_file():
         _load_file(model, config)
     _replace_batch_norm(model, _group_norm if from_scratch else _frozen_batch_norm)
     if from_scratch:
@@ -69,7 +82,7 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
     if config.name not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(f"model.backbone.name: torchvision has no classification model named {config.name!r}")
     weights = config.weights
-    if weights is None or Path(weights).is_file():
+    if weights is None or not _reads_weights.get() or Path(weights).is_file():
         return cast(nn.Module, torchvision.models.get_model(config.name, weights=None))
     names = [entry.name for entry in torchvision.models.get_model_weights(config.name)] + ["DEFAULT"]
     if weights not in names:

@@ -1,0 +1,153 @@
+"""What a run leaves behind, and how it goes on."""
+
+import re
+
+import pytest
+import torch
+import yaml
+
+from main import main
+from scene_model.cli.run_folder import claim_run_folder
+
+
+def names_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_folder_holds_all_that_the_names_table_promises(trained):
+    names = names_in(trained)
+    assert {"config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= set(names)
+    assert sum(name.startswith("events.out.tfevents") for name in names) == 1
+    assert sorted(path.name for path in trained.parent.iterdir()) == ["version_0"]
+
+
+def test_the_saved_config_starts_the_same_run_again(trained, in_tmp, logged):
+    saved = trained / "config.yaml"
+    assert yaml.safe_load(saved.read_text())["model"]["encoder"]["channels"] == 32
+
+    cli = main(["fit", "--config", str(saved), "--trainer.default_root_dir", str(in_tmp)])
+
+    assert cli.trainer.current_epoch == 2
+    assert logged(in_tmp / "version_0") == logged(trained)
+
+
+def test_fit_ends_with_where_everything_is_and_the_next_command(small, in_tmp, capsys):
+    main(["fit", *small])
+    out = capsys.readouterr().out
+    for path in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "metrics.csv"):
+        assert f"runs/version_0/{path}" in out
+    command = re.search(r"Next: python main\.py (.+)", out)[1].split()
+    main(command)  # it works as printed
+    assert (in_tmp / "runs/version_1/metrics.csv").is_file()
+
+
+def test_last_goes_on_in_the_folder_of_that_run(small, in_tmp, logged, capsys, caplog):
+    main(["fit", *small])
+    before = logged(in_tmp / "runs/version_0")
+
+    with caplog.at_level("INFO"):
+        cli = main(["fit", *small, "--trainer.max_epochs", "2", "--ckpt_path", "last"])
+
+    assert "going on with runs/version_0/checkpoints/last.ckpt" in caplog.text
+    assert [path.name for path in (in_tmp / "runs").iterdir()] == ["version_0"]
+    after = logged(in_tmp / "runs/version_0")
+    assert after[: len(before)] == before
+    assert {row["epoch"] for row in after if "epoch" in row} == {0, 1}
+    assert cli.trainer.global_step == 4
+    assert yaml.safe_load((in_tmp / "runs/version_0/config.yaml").read_text())["ckpt_path"] is None
+
+
+def test_last_of_a_config_file_takes_the_newest_run_and_the_last_file_decides(small, trained, in_tmp):
+    (in_tmp / "a.yaml").write_text("ckpt_path: nowhere.ckpt\n")
+    (in_tmp / "b.yaml").write_text(f"ckpt_path: last\ntrainer: {{default_root_dir: '{trained.parent}'}}\n")
+    cli = main(["validate", "--config", "a.yaml", "--config", "b.yaml", "--trainer.fast_dev_run", "true"])
+    assert cli.config.validate.ckpt_path == str(trained / "checkpoints/last.ckpt")
+
+
+def test_last_starts_anew_where_there_is_none(small, in_tmp, caplog):
+    with caplog.at_level("INFO"):
+        cli = main(["fit", *small, "--ckpt_path", "last"])
+    assert "training starts anew" in caplog.text
+    assert cli.trainer.global_step == 2
+
+
+def test_other_commands_refuse_a_last_that_is_not_there(rejected):
+    assert rejected("validate", "--ckpt_path", "last") == "--ckpt_path last: there is no checkpoints/last.ckpt below runs"
+
+
+def test_without_a_logger_everything_else_is_in_place(small, in_tmp):
+    for run in ("version_0", "version_1"):
+        main(["fit", *small, "--trainer.logger", "false"])
+        names = names_in(in_tmp / "runs" / run)
+        pictures = [name for name in names if name.startswith("val_images/")]
+        assert sorted({*names} - {*pictures}) == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"]
+        assert pictures
+    assert [path.name for path in in_tmp.iterdir()] == ["runs"]
+
+
+def test_a_logger_by_class_path_logs_where_it_likes(small, in_tmp):
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "elsewhere"}}
+    (in_tmp / "logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
+    for run in ("version_0", "version_1"):
+        main(["fit", *small, "--config", "logger.yaml"])
+        assert names_in(in_tmp / "runs" / run)[:3] == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"]
+        assert (in_tmp / "elsewhere/lightning_logs" / run / "metrics.csv").is_file()
+
+
+def test_fast_dev_run_leaves_nothing_behind(small, in_tmp):
+    main(["fit", *small, "--trainer.fast_dev_run", "true"])
+    assert list(in_tmp.iterdir()) == []
+
+
+def test_without_checkpoints_the_rest_works(small, in_tmp, capsys):
+    main(["fit", *small, "--trainer.enable_checkpointing", "false"])
+    assert not (in_tmp / "runs/version_0/checkpoints").exists()
+    out = capsys.readouterr().out
+    assert "runs/version_0/config.yaml" in out
+    assert "checkpoint" not in out
+
+
+def test_overlays_with_callbacks_cannot_drop_those_that_are_always_on(small, in_tmp):
+    (in_tmp / "overlay.yaml").write_text("trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: val/total}}]}\n")
+    cli = main(["fit", *small, "--config", "overlay.yaml", "--trainer.fast_dev_run", "true"])
+    names = {type(callback).__name__ for callback in cli.trainer.callbacks}
+    assert {"EarlyStopping", "BackboneUnfreeze", "ValImageLogger", "EMA", "BestAndLast", "LRMonitor"} <= names
+
+
+def test_the_backbone_unfreezes_at_its_epoch(small, in_tmp):
+    from lightning.pytorch import Callback
+
+    class Spy(Callback):
+        seen = []
+
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            weights = next(pl_module.model.backbone.parameters())
+            self.seen.append((trainer.current_epoch, weights.requires_grad, weights.detach().clone()))
+
+    from main import SceneCLI
+
+    spy = Spy()
+    original = SceneCLI._instantiate_trainer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SceneCLI, "_instantiate_trainer", lambda cli, config, own: original(cli, config, [*own, spy]))
+        main(["fit", *small, "--model.backbone.unfreeze_after", "1", "--trainer.max_epochs", "2"])
+
+    (_, _, first), *_, (_, _, last) = spy.seen
+    assert [(epoch, trains) for epoch, trains, _ in spy.seen] == [(0, False), (0, False), (1, True), (1, True)]
+    assert torch.equal(first, spy.seen[1][2])
+    assert not torch.equal(first, last)
+
+
+def test_no_two_processes_share_a_folder(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(claim_run_folder, [tmp_path / "runs"] * 32))
+    assert len(set(folders)) == 32
+
+
+def test_the_console_is_free_of_advertisements(small, in_tmp, caplog, recwarn):
+    with caplog.at_level("INFO"):
+        main(["fit", *small, "--trainer.fast_dev_run", "true"])
+    assert "litlogger" not in caplog.text
+    assert not [warning for warning in recwarn if "LeafSpec" in str(warning.message)]
