@@ -45,7 +45,7 @@ class ClipSampling:
         size: (height, width) of the model's frame.
         seed: of all random draws.
         stride: least and largest number of frames from one frame of a clip to the next.
-        jitter: begin anywhere up to one step after the window's beginning.
+        jitter: begin anywhere in the window's share of all beginnings at which the clip fits into the sequence.
         augmentation: None leaves the frames as they are.
     """
 
@@ -85,8 +85,8 @@ class ClipDataset(Dataset[Clip]):
         short = [info.name for info in self.sequences if info.num_frames < sampling.length]
         if short:
             rank_zero_warn(
-                f"{len(short)} sequences such as {short[0]} are shorter than data.clip_length = {sampling.length}: "
-                "their clips are padded"
+                f"{len(short)} of {len(self.sequences)} sequences, such as {short[0]}, have fewer frames than "
+                f"data.clip_length = {sampling.length}: their clips are padded"
             )
         self.windows = np.array(
             [
@@ -102,30 +102,28 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, request: ClipRequest | int) -> Clip:
         """Read a clip; a plain index asks for that window with the same draw each time."""
         window, draw, blank = request if isinstance(request, ClipRequest) else ClipRequest(request, request)
-        seed = _clip_seed(self.sampling.seed, draw)
-        random = np.random.RandomState(seed % 2**32)
+        seed = mixed_seed(self.sampling.seed, draw)
+        random = np.random.RandomState(seed % 2**32)  # unlike those of newer generators, its numbers never change
         sequence, start = (int(value) for value in self.windows[window])
-        info = self.sequences[sequence]
+        info, augmentation = self.sequences[sequence], self.sampling.augmentation
         indices = _frame_indices(start, info.num_frames, self.sampling, random)
         original = (info.height, info.width)
-        augmentation = self.sampling.augmentation
         if augmentation is None:
             placement = letterbox(original, self.sampling.size)
         else:
             indices = indices[::-1] if random.uniform() < augmentation.reverse else indices
             placement = augmentation.place(original, self.sampling.size, random)
-        frames = placement.frames(torch.stack([self.source.frame(sequence, index) for index in indices]))
+        frames = placement.cut(torch.stack([self.source.frame(sequence, index) for index in indices]))
         if augmentation is not None:
             frames = augmentation.recolour(frames, random)
-        targets = [_place(self.source.targets(sequence, index), placement) for index in indices]
         clip = Clip(
-            frames,
-            targets,
-            torch.zeros(len(indices), dtype=torch.bool),
-            info.name,
-            torch.tensor(indices),
-            original,
-            seed,
+            frames=placement.frame(frames),
+            targets=_place([self.source.targets(sequence, index) for index in indices], placement),
+            padding_mask=torch.zeros(len(indices), dtype=torch.bool),
+            sequence_name=info.name,
+            frame_indices=torch.tensor(indices),
+            original_size=original,
+            seed=seed,
         )
         return _pad(clip, self.sampling.length, blank)
 
@@ -155,14 +153,20 @@ def _frame_indices(start: int, num_frames: int, sampling: ClipSampling, random: 
     room = (num_frames - 1) // max(1, sampling.length - 1)
     stride = max(1, min(int(random.randint(least, largest + 1)), room))
     if sampling.jitter:
-        latest = max(0, num_frames - 1 - stride * (sampling.length - 1))
-        start = min(start + int(random.randint(sampling.step)), latest)
+        num_windows, window = len(_window_starts(num_frames, sampling)), start // sampling.step
+        num_starts = max(1, num_frames - stride * (sampling.length - 1))
+        low, high = (edge * num_starts // num_windows for edge in (window, window + 1))
+        start = int(random.randint(low, max(low + 1, high)))
     return list(range(start, num_frames, stride))[: sampling.length]
 
 
-def _place(target: TargetFrame, placement: Placement) -> TargetFrame:
-    boxes, visible = clip_boxes(placement.boxes(target.boxes), MIN_VISIBLE)
-    return replace(target, boxes=boxes)[visible]
+def _place(targets: list[TargetFrame], placement: Placement) -> list[TargetFrame]:
+    """The objects of all frames of a clip in the model's frame, without what the original or the crop cuts off."""
+    original, in_original = clip_boxes(torch.cat([target.boxes for target in targets]), MIN_VISIBLE)
+    placed, in_frame = clip_boxes(placement.boxes(original), MIN_VISIBLE)
+    counts = [len(target) for target in targets]
+    columns = zip(targets, placed.split(counts), (in_original & in_frame).split(counts), strict=True)
+    return [replace(target, boxes=boxes)[visible] for target, boxes, visible in columns]
 
 
 def _pad(clip: Clip, length: int, blank: bool) -> Clip:
@@ -179,6 +183,6 @@ def _pad(clip: Clip, length: int, blank: bool) -> Clip:
     return clip
 
 
-def _clip_seed(seed: int, draw: int) -> int:
-    """A well mixed 62-bit number; neighbouring draws have nothing in common."""
-    return int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)[0] >> np.uint64(2))
+def mixed_seed(*numbers: int) -> int:
+    """A well mixed 62-bit number; those of neighbouring numbers have nothing in common."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(2))

@@ -59,6 +59,7 @@ class SceneDataModule(pl.LightningDataModule):
         super().__init__()
         # Not logged: model and data share names such as mean, and Lightning refuses to merge them.
         self.save_hyperparameters(logger=False)
+        self._describe_sources()
         self.train = train or SyntheticScenes(split="train", num_scenes=1024)
         self.val = val or SyntheticScenes(split="val", num_scenes=24)
         self.test = test or self.val
@@ -69,10 +70,20 @@ class SceneDataModule(pl.LightningDataModule):
         self.mean, self.std = mean, std
         self._validate_options()
 
+    def _describe_sources(self) -> None:
+        """Of sources that were built in Python, a checkpoint keeps the class: objects take code to load."""
+        for key in ("train", "val", "test"):
+            source = self.hparams.get(key)
+            if isinstance(source, Source):
+                self.hparams[key] = f"{type(source).__module__}.{type(source).__qualname__}"
+
     def _validate_options(self) -> None:
-        for name in ("batch_size", "clip_length"):
-            _require(getattr(self, name) >= 1, f"data.{name}: expected at least 1, got {getattr(self, name)}")
-        _require(self.num_workers >= 0, f"data.num_workers: expected at least 0, got {self.num_workers}")
+        for key in ("train", "val", "test"):
+            source = getattr(self, key)
+            _require(isinstance(source, Source), f"data.{key}: expected a Source, got {source!r}")
+        for name, least in {"batch_size": 1, "clip_length": 1, "num_workers": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            _require(value >= least, f"data.{name}: expected at least {least}, got {value}")
         overlap, length, clips = self.val_overlap, self.clip_length, self.clips_per_epoch
         _require(
             0 <= overlap < length, f"data.val_overlap: expected 0 to data.clip_length - 1 = {length - 1}, got {overlap}"
@@ -82,7 +93,9 @@ class SceneDataModule(pl.LightningDataModule):
         _require(clips is None or clips >= 1, f"data.clips_per_epoch: expected at least 1, got {clips}")
         size = list(self.image_size)
         _require(min(size) >= 32, f"data.image_size: expected a height and width of at least 32 pixels, got {size}")
-        _require(min(self.std) > 0, f"data.std: expected numbers > 0, got {list(self.std)}")
+        mean, std = list(self.mean), list(self.std)
+        _require(0 <= min(mean) <= max(mean) <= 1, f"data.mean: expected numbers in [0, 1], got {mean}")
+        _require(0 < min(std) <= max(std) <= 1, f"data.std: expected numbers in (0, 1], got {std}")
 
     @property
     def class_names(self) -> list[str]:
@@ -108,7 +121,11 @@ class SceneDataModule(pl.LightningDataModule):
                 source.class_names == self.class_names,
                 f"data.{key}: has the classes {source.class_names}, but data.train has {self.class_names}",
             )
-            _require(len(source.sequences()) > 0, f"data.{key}: holds no sequences")
+            try:
+                num_sequences = len(source.sequences())
+            except UserError as error:
+                raise UserError(f"data.{key}: {error}") from error
+            _require(num_sequences > 0, f"data.{key}: holds no sequences")
 
     def _sources(self, stage: str) -> Iterator[tuple[str, Source]]:
         stages = {"train": ("fit",), "val": ("fit", "validate"), "test": ("test",)}
@@ -119,10 +136,10 @@ class SceneDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Clip]:
         """Shuffled, augmented clips with random temporal stride."""
         sampling = ClipSampling(
-            self.clip_length,
-            self.clip_length,
-            self.image_size,
-            self.seed,
+            length=self.clip_length,
+            step=self.clip_length,
+            size=self.image_size,
+            seed=self.seed,
             stride=self.temporal_stride,
             jitter=True,
             augmentation=self.augmentation,
@@ -131,8 +148,12 @@ class SceneDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Clip]:
         """All clips in order."""
-        step = self.clip_length - self.val_overlap
-        return self._loader(ClipDataset(self.val, ClipSampling(self.clip_length, step, self.image_size)))
+        sampling = ClipSampling(
+            length=self.clip_length,
+            step=self.clip_length - self.val_overlap,
+            size=self.image_size,
+        )
+        return self._loader(ClipDataset(self.val, sampling))
 
     def _loader(self, dataset: ClipDataset, num_clips: int | None = None, shuffle: bool = False) -> DataLoader[Clip]:
         sampler = ClipSampler(
@@ -149,8 +170,9 @@ class SceneDataModule(pl.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # else each epoch would draw from the global one, which dropout uses
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -162,9 +184,8 @@ class SceneDataModule(pl.LightningDataModule):
 
 def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 ``[..., 3, H, W]`` to float32 with the mean subtracted and divided by the standard deviation."""
-    offset = frames.new_tensor(mean, dtype=torch.float32)[:, None, None]
-    scale = frames.new_tensor(std, dtype=torch.float32)[:, None, None]
-    return (frames.float() / 255 - offset) / scale
+    offset, scale = (frames.new_tensor(values, dtype=torch.float32).mul_(255)[:, None, None] for values in (mean, std))
+    return frames.float().sub_(offset).div_(scale)
 
 
 def _require(condition: bool, message: str) -> None:

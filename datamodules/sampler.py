@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data.distributed import DistributedSampler
 
-from datamodules.clips import ClipDataset, ClipRequest
+from datamodules.clips import ClipDataset, ClipRequest, mixed_seed
 
 
 class ClipSampler(DistributedSampler[Any]):
     """Deals the windows of a dataset out to the processes.
 
-    In training, each epoch is a fresh permutation; the number of each draw goes on from epoch to epoch, so a window
-    is never augmented twice alike. All processes get equally many clips: the training order wraps around, while
-    evaluation fills up with blank clips, so that its scores are those of a single process.
+    Training sweeps over all windows again and again, in another order each time, and an epoch takes the next
+    `num_clips` of them. The number of each draw goes on from epoch to epoch, so a window is never augmented twice
+    alike. Evaluation takes every window in order. All processes get equally many clips: training repeats the epoch's
+    first ones, while evaluation fills up with blank clips, so that its scores are those of a single process.
 
     Args:
         dataset: whose windows are dealt.
-        num_clips: per epoch over all processes; null takes every window once. In training it may exceed their number.
-        shuffle: for training.
+        num_clips: per training epoch over all processes, also more than there are windows; null: as many as those.
+        shuffle: for training; else `num_clips` does not matter.
         seed: of the order.
         num_replicas: number of processes.
         rank: of this process.
@@ -39,7 +42,7 @@ class ClipSampler(DistributedSampler[Any]):
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
         self.num_windows = len(dataset)
-        self.num_clips = num_clips or self.num_windows
+        self.num_clips = (num_clips if shuffle else None) or self.num_windows
 
     def __len__(self) -> int:
         return -(-self.num_clips // self.num_replicas)
@@ -49,17 +52,15 @@ class ClipSampler(DistributedSampler[Any]):
             yield self._training_request(position) if self.shuffle else self._evaluation_request(position)
 
     def _training_request(self, position: int) -> ClipRequest:
-        drawn = self.epoch * self.num_clips + position % self.num_clips
-        sweep, place = divmod(drawn, self.num_windows)
-        return ClipRequest(int(self._permutation(sweep)[place]), drawn)
+        draw = self.epoch * self.num_clips + position % self.num_clips
+        sweep, place = divmod(draw, self.num_windows)
+        return ClipRequest(int(_permutation(self.num_windows, self.seed, sweep)[place]), draw)
 
     def _evaluation_request(self, position: int) -> ClipRequest:
-        blank = position >= self.num_clips
-        window = self.num_windows - 1 if blank else position
-        return ClipRequest(window, window, blank)
+        window = min(position, self.num_windows - 1)
+        return ClipRequest(window, window, blank=position >= self.num_windows)
 
-    def _permutation(self, sweep: int) -> torch.Tensor:
-        if getattr(self, "_sweep", None) != sweep:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + sweep)
-            self._sweep, self._order = sweep, torch.randperm(self.num_windows, generator=generator)
-        return self._order
+
+@lru_cache(maxsize=2)
+def _permutation(length: int, seed: int, sweep: int) -> NDArray[np.int64]:
+    return np.random.RandomState(mixed_seed(seed, sweep, length) % 2**32).permutation(length)
