@@ -13,6 +13,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from scene_model.errors import UserError
+
 
 class BestAndLast(ModelCheckpoint):
     """Keeps ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` in the run's folder.
@@ -38,6 +40,8 @@ class BestAndLast(ModelCheckpoint):
         every_n_train_steps: int | None = None,
         dirpath: str | None = None,
     ) -> None:
+        if every_n_train_steps is not None and every_n_train_steps < 1:
+            raise UserError(f"BestAndLast: every_n_train_steps: expected at least 1, got {every_n_train_steps}")
         super().__init__(
             dirpath=dirpath,
             filename="best",

@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from scene_model.errors import UserError
+
 
 class EMA(WeightAveraging):
     """Validates with an exponential moving average of the weights, and ends up with it.
@@ -29,6 +31,10 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float | None = 0.999, warmup_steps: int = 2000) -> None:
+        if decay is not None and not 0 <= decay <= 1:
+            raise UserError(f"EMA: decay: expected a number from 0 to 1, got {decay}")
+        if warmup_steps < 0:
+            raise UserError(f"EMA: warmup_steps: expected at least 0, got {warmup_steps}")
         super().__init__()
         self.decay = decay
         self.warmup_steps = warmup_steps

@@ -14,6 +14,7 @@ from torchvision.utils import make_grid
 
 from callbacks.drawing import GREY, draw_boxes, identity_color, resize_longer_side, to_uint8
 from scene_model.batch import SceneBatch, TargetFrame
+from scene_model.errors import UserError
 
 TILE_SIZE = 320
 _OUTPUTS = ("bbox_center", "bbox_size", "exist_conf", "cls_logits")
@@ -44,6 +45,11 @@ class ValImageLogger(Callback):
     def __init__(
         self, max_frames: int = 8, max_boxes: int = 10, threshold: float = 0.4, tag: str = "val/bbox_predictions"
     ) -> None:
+        for name, value, least in (("max_frames", max_frames, 1), ("max_boxes", max_boxes, 0)):
+            if value < least:
+                raise UserError(f"ValImageLogger: {name}: expected at least {least}, got {value}")
+        if not 0 <= threshold <= 1:
+            raise UserError(f"ValImageLogger: threshold: expected a number from 0 to 1, got {threshold}")
         self.max_frames = max_frames
         self.max_boxes = max_boxes
         self.threshold = threshold

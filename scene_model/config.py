@@ -53,7 +53,9 @@ class EncoderConfig:
     feedforward: int = 256
 
     def __post_init__(self) -> None:
-        divisible = self.channels > 0 and self.channels % 32 == 0 and self.channels % self.num_heads == 0
+        for name in ("channels", "num_heads", "feedforward"):
+            _require(getattr(self, name) >= 1, f"model.encoder.{name}: expected at least 1, got {getattr(self, name)}")
+        divisible = self.channels % 32 == 0 and self.channels % self.num_heads == 0
         _require(divisible, "model.encoder.channels: expected a multiple of 32 and of model.encoder.num_heads")
 
 

@@ -24,6 +24,7 @@ from scene_model.config import (
 )
 from scene_model.heads import BBoxHead, Head
 from scene_model.metrics.clip_identity import ClipIdentity
+from scene_model.network.backbone import weights_to_follow
 from scene_model.network.model import build_scene_model
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import COUNTS, HeadAdapter
@@ -95,6 +96,12 @@ class SceneModelLightningModule(pl.LightningModule):
         self.metric_state = ClipIdentity()
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> SceneModelLightningModule:
+        """Lightning's, without reading the backbone's initial weights, which the checkpoint replaces."""
+        with weights_to_follow():
+            return super().load_from_checkpoint(*args, **kwargs)
 
     def setup(self, stage: str) -> None:
         """Compile once, after the weights' device is known."""

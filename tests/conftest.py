@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from main import main
 
@@ -82,8 +83,10 @@ def rejected(capsys, in_tmp):
         sentences = [line for line in err.splitlines() if line.startswith("error: ")]
         assert exit_.value.code == 2
         assert out == ""
-        assert len(sentences) == 1 and err.splitlines()[-1] == sentences[0]
-        assert "Traceback" not in err and "usage:" not in err
+        assert len(sentences) == 1
+        assert err.splitlines()[-1] == sentences[0]
+        assert "Traceback" not in err
+        assert "usage:" not in err
         assert set(in_tmp.rglob("*")) == before, "something was half-written"
         return sentences[0].removeprefix("error: ")
 
@@ -104,8 +107,6 @@ def logged():
 @pytest.fixture(scope="session")
 def mot_sequence(tmp_path_factory):
     """A sequence folder in MOTChallenge layout: 12 frames with one person who walks."""
-    from PIL import Image
-
     folder = tmp_path_factory.mktemp("mot") / "WALK-01"
     (folder / "img1").mkdir(parents=True)
     (folder / "gt").mkdir()

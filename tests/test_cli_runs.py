@@ -1,13 +1,25 @@
 """What a run leaves behind, and how it goes on."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback
 
 from main import main
 from scene_model.cli.run_folder import claim_run_folder
+
+
+class BackboneSpy(Callback):
+    """Notes after each step whether the backbone trains, and its weights."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        weights = next(pl_module.model.backbone.parameters())
+        self.seen.append((trainer.current_epoch, weights.requires_grad, weights.detach().clone()))
 
 
 def names_in(folder):
@@ -72,7 +84,8 @@ def test_last_starts_anew_where_there_is_none(small, in_tmp, caplog):
 
 
 def test_other_commands_refuse_a_last_that_is_not_there(rejected):
-    assert rejected("validate", "--ckpt_path", "last") == "--ckpt_path last: there is no checkpoints/last.ckpt below runs"
+    sentence = rejected("validate", "--ckpt_path", "last")
+    assert sentence == "--ckpt_path last: there is no checkpoints/last.ckpt below runs"
 
 
 def test_without_a_logger_everything_else_is_in_place(small, in_tmp):
@@ -108,39 +121,26 @@ def test_without_checkpoints_the_rest_works(small, in_tmp, capsys):
 
 
 def test_overlays_with_callbacks_cannot_drop_those_that_are_always_on(small, in_tmp):
-    (in_tmp / "overlay.yaml").write_text("trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: val/total}}]}\n")
+    callback = "{class_path: EarlyStopping, init_args: {monitor: val/total}}"
+    (in_tmp / "overlay.yaml").write_text(f"trainer: {{callbacks: [{callback}]}}\n")
     cli = main(["fit", *small, "--config", "overlay.yaml", "--trainer.fast_dev_run", "true"])
     names = {type(callback).__name__ for callback in cli.trainer.callbacks}
     assert {"EarlyStopping", "BackboneUnfreeze", "ValImageLogger", "EMA", "BestAndLast", "LRMonitor"} <= names
 
 
 def test_the_backbone_unfreezes_at_its_epoch(small, in_tmp):
-    from lightning.pytorch import Callback
+    (in_tmp / "spy.yaml").write_text("trainer: {callbacks: [{class_path: test_cli_runs.BackboneSpy}]}\n")
+    flags = ["--model.backbone.unfreeze_after", "1", "--trainer.max_epochs", "2"]
+    cli = main(["fit", *small, "--config", "spy.yaml", *flags])
 
-    class Spy(Callback):
-        seen = []
-
-        def on_train_batch_end(self, trainer, pl_module, *args):
-            weights = next(pl_module.model.backbone.parameters())
-            self.seen.append((trainer.current_epoch, weights.requires_grad, weights.detach().clone()))
-
-    from main import SceneCLI
-
-    spy = Spy()
-    original = SceneCLI._instantiate_trainer
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SceneCLI, "_instantiate_trainer", lambda cli, config, own: original(cli, config, [*own, spy]))
-        main(["fit", *small, "--model.backbone.unfreeze_after", "1", "--trainer.max_epochs", "2"])
-
-    (_, _, first), *_, (_, _, last) = spy.seen
-    assert [(epoch, trains) for epoch, trains, _ in spy.seen] == [(0, False), (0, False), (1, True), (1, True)]
-    assert torch.equal(first, spy.seen[1][2])
+    seen = next(callback for callback in cli.trainer.callbacks if type(callback).__name__ == "BackboneSpy").seen
+    assert [(epoch, trains) for epoch, trains, _ in seen] == [(0, False), (0, False), (1, True), (1, True)]
+    first, second, _, last = (weights for _, _, weights in seen)
+    assert torch.equal(first, second)
     assert not torch.equal(first, last)
 
 
 def test_no_two_processes_share_a_folder(tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(claim_run_folder, [tmp_path / "runs"] * 32))
     assert len(set(folders)) == 32

@@ -118,8 +118,14 @@ class CheckpointCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; weights that a checkpoint will replace are not read."""
-        with weights_to_follow() if self.checkpoint else nullcontext():
-            super().instantiate_classes()
+        try:
+            with weights_to_follow() if self.checkpoint else nullcontext():
+                super().instantiate_classes()
+        except ValueError as error:
+            user_error = _user_error_behind(error)
+            if user_error is None:
+                raise
+            raise user_error from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Check everything that users can get wrong, then create the run folder and the trainer."""
@@ -172,6 +178,14 @@ class CheckpointCLI(LightningCLI):
         """Say where everything is, and what to type next."""
         if self.run_folder:
             print(summary(self.run_folder, self.trainer))
+
+
+def _user_error_behind(error: BaseException) -> UserError | None:
+    """What a class said of its arguments, where jsonargparse has tried it as one of several types."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    return cause
 
 
 def _class_path(value: Any) -> str | None:

@@ -19,6 +19,7 @@ _REWORDED = [
     (r'expected "subcommand" to be one of \{(.*)\}.*', r"expected a command: \1 (--help says more)"),
     (r"argument (\S+) --> (\S+): .*", r"\2: is set by \1"),
     (r'Linked "(\S+)" must be given via "(\S+)".*', r"\1: is set by \2"),
+    (r"Unexpected config: (.*)", r"expected keys and values in the configuration, found \1"),
     (r'Key "(\S+)\.\w+" not found in namespace\.', r"\1: expected keys and values below it"),
 ]
 
@@ -64,7 +65,7 @@ def _reason(reasons: list[str], given: str | None) -> str:
         if match["got"] is not None:
             return f"expected {match['what']}, got {match['got']}"
     details = [reason for reason in reasons if not _EXPECTED.match(reason)]
-    if details:
+    if details or not expected:
         return " ".join(details)
     kinds = " or ".join(dict.fromkeys(match["what"] for match in expected))
     return f"expected {kinds}, got {given or expected[0]['class']}"
@@ -73,5 +74,6 @@ def _reason(reasons: list[str], given: str | None) -> str:
 def _plain_types(message: str) -> str:
     """Types as users write them."""
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("NoneType", "null")
+    message = message.replace("Expected a tuple", "Expected a list")
     message = re.sub(r"typing\.Literal\[([^\]]*)\]", r"one of \1", message)
     return message.replace("dot import path string", "class path such as package.Class")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed
+from lightning_utilities.core.rank_zero import WarningCache
 from torch import Tensor
 
 from scene_model.batch import TargetFrame
@@ -17,6 +18,7 @@ from scene_model.training.matching import assign, matching_cost
 from scene_model.training.targets import ClipTargets, QueryTargets, assign_targets, pack
 
 IOU_THRESHOLD = 0.5
+_WARNINGS = WarningCache()
 COUNTS = ("num_matches", "num_targets", "num_predictions")
 """Keys of `HeadAdapter.compute_loss` that are counts, not losses."""
 
@@ -58,6 +60,7 @@ class HeadAdapter:
         device = outputs["layer_boxes"].device
         with torch.autocast(device.type, enabled=False):
             packed = pack(targets).to(device)
+            _warn_of_surplus(packed, num_queries=outputs["exist_conf"].shape[2])
             real = ~padding_mask.to(device)
             layers = self._match_layers(outputs, packed, real)
             final = layers[-len(real) :]
@@ -132,6 +135,15 @@ class HeadAdapter:
         confident = outputs["exist_conf"].squeeze(-1) >= self.head.exist_threshold
         matches = confident & final.present & (iou(outputs["layer_boxes"][-1], final.boxes) >= IOU_THRESHOLD)
         return {"num_matches": matches.sum(), "num_predictions": (confident & final.counted).sum()}
+
+
+def _warn_of_surplus(packed: ClipTargets, num_queries: int) -> None:
+    """Say once that a clip holds more objects than it has queries; the count is known on the host."""
+    if int(packed.num_objects.max()) > num_queries:
+        _WARNINGS.warn(
+            f"A clip holds more objects than model.decoder.num_queries = {num_queries}: the surplus ones go without a "
+            "query, count as missed, and are not learnt"
+        )
 
 
 def _on_ignored(boxes: Tensor, packed: ClipTargets) -> Tensor:
