@@ -52,7 +52,8 @@ class SceneModel(nn.Module):
             denoising queries and ``enc_*`` ``[B, T, S, ...]`` of the encoder's proposals.
         """
         num_frames = frames.shape[1]
-        levels = self.encoder(self.backbone(frames.flatten(0, 1)))
+        images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        levels = self.encoder(self.backbone(images))
         proposals = self.proposals(levels, num_frames)
         queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
         hidden, layers = self.decoder(queries, levels, padding_mask)
@@ -117,6 +118,7 @@ def build_scene_model(config: SceneModelConfig, debug: bool = False) -> SceneMod
         UserError: no backbone can be built as asked.
     """
     model = SceneModel(config, build_backbone(config.backbone, config.gradient_checkpointing))
+    model = model.to(memory_format=torch.channels_last)  # the layout that convolutions are fastest in
     if debug:
         add_checks(model)
     return model
