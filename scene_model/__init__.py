@@ -3,18 +3,40 @@
 Letters used for shapes: B clips, T frames, Q queries, C classes, D channels, N objects, H W pixels. Boxes are
 (cx, cy, w, h), normalised to [0, 1] of the frame, unless a name says ``xyxy`` or ``pixels``. ``padding_mask[b, t]`` is
 True where frame t of clip b is padding.
+
+The names below are imported when they are first asked for: scoring text files needs no PyTorch.
 """
 
-from scene_model.batch import SceneBatch, TargetFrame
-from scene_model.config import SceneModelConfig
-from scene_model.errors import UserError
-from scene_model.heads import BBoxHead, Head
-from scene_model.lightning_module import SceneModelLightningModule
-from scene_model.network.model import SceneModel, build_scene_model
-from scene_model.training.denoiser import DinoDenoiser
-from scene_model.training.head_adapter import HeadAdapter
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scene_model.batch import SceneBatch, TargetFrame
+    from scene_model.config import SceneModelConfig
+    from scene_model.errors import UserError
+    from scene_model.heads import BBoxHead, Head
+    from scene_model.lightning_module import SceneModelLightningModule
+    from scene_model.network.model import SceneModel, build_scene_model
+    from scene_model.training.denoiser import DinoDenoiser
+    from scene_model.training.head_adapter import HeadAdapter
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "BBoxHead": "scene_model.heads",
+    "DinoDenoiser": "scene_model.training.denoiser",
+    "Head": "scene_model.heads",
+    "HeadAdapter": "scene_model.training.head_adapter",
+    "SceneBatch": "scene_model.batch",
+    "SceneModel": "scene_model.network.model",
+    "SceneModelConfig": "scene_model.config",
+    "SceneModelLightningModule": "scene_model.lightning_module",
+    "TargetFrame": "scene_model.batch",
+    "UserError": "scene_model.errors",
+    "build_scene_model": "scene_model.network.model",
+}
 
 __all__ = [
     "BBoxHead",
@@ -29,3 +51,9 @@ __all__ = [
     "UserError",
     "build_scene_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

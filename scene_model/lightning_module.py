@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.parsing import AttributeDict
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -102,6 +104,16 @@ class SceneModelLightningModule(pl.LightningModule):
         """Lightning's, without reading the backbone's initial weights, which the checkpoint replaces."""
         with weights_to_follow():
             return super().load_from_checkpoint(*args, **kwargs)
+
+    @property
+    def hparams_initial(self) -> AttributeDict:
+        """What loggers store: plain values, also where the module was built in Python from dataclasses."""
+        return AttributeDict(
+            {
+                name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+                for name, value in super().hparams_initial.items()
+            }
+        )
 
     def setup(self, stage: str) -> None:
         """Compile once, after the weights' device is known."""
