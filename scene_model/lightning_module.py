@@ -135,7 +135,7 @@ class SceneModelLightningModule(pl.LightningModule):
         """Log losses and count matches; the outputs go to callbacks such as the one that draws pictures."""
         outputs, losses = self._predict_and_compare(batch)
         self.metric_state.update(*(losses.pop(name) for name in COUNTS))
-        num_clips = int((~batch.padding_mask).any(1).sum())
+        num_clips = max(1, int((~batch.padding_mask).any(1).sum()))
         terms = {f"val/{name}": value for name, value in losses.items()}
         self.log_dict(terms, batch_size=num_clips, on_step=False, on_epoch=True, sync_dist=True)
         return outputs

@@ -1,4 +1,4 @@
-"""Training through Lightning: what is logged, what a checkpoint holds, and that precision and processes do not matter."""
+"""Training through Lightning: what is logged, what a checkpoint holds; precision and randomness change nothing."""
 
 import lightning.pytorch as pl
 import pytest
