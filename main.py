@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> SceneCLI:
             args=args,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={"version": __version__},
+            parser_kwargs={"version": __version__, "description": "End-to-end multi-object tracking of video clips."},
         )
 
 

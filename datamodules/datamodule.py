@@ -75,7 +75,7 @@ class SceneDataModule(pl.LightningDataModule):
         for key in ("train", "val", "test"):
             source = self.hparams.get(key)
             if isinstance(source, Source):
-                self.hparams[key] = f"{type(source).__module__}.{type(source).__qualname__}"
+                self.hparams[key] = {"class_path": f"{type(source).__module__}.{type(source).__qualname__}"}
 
     def _validate_options(self) -> None:
         for key in ("train", "val", "test"):

@@ -1,5 +1,7 @@
 """Options and weights that come from checkpoints: defaults < checkpoint < config files, left to right < flags."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torchvision
@@ -9,7 +11,7 @@ from lightning.pytorch import Trainer
 from callbacks import BestAndLast
 from datamodules import MOTChallenge, SceneDataModule, SyntheticScenes
 from main import main
-from scene_model import SceneModelLightningModule
+from scene_model import BBoxHead, SceneModelLightningModule
 from scene_model.config import BackboneConfig, DecoderConfig, EncoderConfig
 
 DRY = ["--trainer.fast_dev_run", "true"]
@@ -17,6 +19,11 @@ DRY = ["--trainer.fast_dev_run", "true"]
 
 class OtherScenes(SyntheticScenes):
     """Another class with the same arguments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherHead(BBoxHead):
+    """Likewise."""
 
 
 @pytest.fixture
@@ -71,6 +78,13 @@ def test_another_class_drops_the_arguments_of_the_checkpoints_class(best, in_tmp
         assert cli.datamodule.val.sequences()[0].num_frames == 24  # the class's default, not the checkpoint's 6
 
 
+def test_that_holds_for_heads_too(small, in_tmp):
+    main(["fit", *small, "--model.head.gamma", "2.5"])
+    cli = main(["validate", "--ckpt_path", "last", "--model.head", "test_cli_checkpoints.OtherHead", *DRY])
+    assert type(cli.model.config.head).__name__ == "OtherHead"
+    assert cli.model.config.head.gamma == 1.5
+
+
 @pytest.mark.parametrize("key", ["--data.val.root", "--data.val.init_args.root"])
 def test_dotted_overrides_reach_the_checkpoints_class(key, small_model, small_run, mot_sequence, in_tmp):
     source = "datamodules.MOTChallenge"
@@ -117,6 +131,7 @@ def test_a_module_built_in_python_trains_and_loads(in_tmp):
         encoder=EncoderConfig(channels=32),
         decoder=DecoderConfig(num_queries=6, num_layers=1),
         num_classes=3,
+        class_names=["disk", "square", "triangle"],
     )
     scenes = SyntheticScenes(num_scenes=1, num_frames=4, image_size=(64, 64))
     data = SceneDataModule(train=scenes, val=scenes, image_size=(64, 64), batch_size=1)
@@ -128,3 +143,8 @@ def test_a_module_built_in_python_trains_and_loads(in_tmp):
     loaded = SceneModelLightningModule.load_from_checkpoint("saved/last.ckpt").eval()
     with torch.no_grad():
         assert torch.equal(loaded(frames)["bbox_center"], module.eval()(frames)["bbox_center"])
+
+    flags = ["--data.val.num_scenes", "1", "--data.val.num_frames", "4"]  # of its sources it keeps the classes
+    cli = main(["validate", "--ckpt_path", "saved/last.ckpt", *flags, *DRY])
+    assert cli.model.config == module.config
+    assert cli.datamodule.image_size == (64, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from scene_model.errors import UserError
+from scene_model.heads import Head
 
 
 def newest_last(root: Path) -> Path | None:
@@ -43,11 +45,22 @@ def saved_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a checkpoint was trained with, as the command line names them."""
     groups = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
     return {
-        f"{group}.{key}": value
+        f"{group}.{key}": _as_yaml(value)
         for group, name in groups.items()
         for key, value in checkpoint[name].items()
         if not key.startswith("_")
     }
+
+
+def _as_yaml(value: Any) -> Any:
+    """Options as a YAML file has them; modules that were built in Python keep them as objects."""
+    if isinstance(value, list | tuple):
+        return [_as_yaml(item) for item in value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    if isinstance(value, Head):
+        return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}", "init_args": asdict(value)}
+    return asdict(value)
 
 
 def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class_names: list[str]) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -61,6 +62,15 @@ class CheckpointCLI(LightningCLI):
             **kwargs,
         )
 
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's, with what ``--ckpt_path`` takes here."""
+        super().setup_parser(*args, **kwargs)
+        for parser in self._subcommand_parsers.values():
+            next(action for action in parser._actions if action.dest == "ckpt_path").help = (
+                "Path of a checkpoint; last: the newest last.ckpt below trainer.default_root_dir. The model and data "
+                "options that it was trained with hold, where no config file and no flag says otherwise."
+            )
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with the options of the checkpoint, if one is named, as defaults."""
         assert isinstance(args, list)
@@ -77,8 +87,8 @@ class CheckpointCLI(LightningCLI):
     def _resolve(self, command: str, early: EarlyOptions) -> Path | None:
         """The checkpoint's file; None where ``fit`` was to go on with the last one and there is none."""
         if early.ckpt_path != "last":
-            return Path(str(early.ckpt_path))
-        root = Path(early.default_root_dir or DEFAULT_ROOT)
+            return Path(str(early.ckpt_path)).expanduser()
+        root = _root(early.default_root_dir)
         fits = command == "fit"
         path = newest_last(inherited_folder() or root if fits else root)
         if path is None and not fits:
@@ -95,16 +105,16 @@ class CheckpointCLI(LightningCLI):
     ) -> None:
         """Parse, and parse again without the checkpoint's arguments for classes that have been replaced."""
         subparser = self._subcommand_parsers[command]
-        own = {key: subparser.get_default(key) for key in saved if _class_path(saved[key])}
+        own = {key: subparser.get_default(key) for key in saved if _class_of(saved[key])}
         try:
             subparser.set_defaults(dict(saved))
         except KeyError as error:
             raise UserError(f"--ckpt_path: the checkpoint holds options unknown to this program ({error})") from error
         self.config = parser.parse_args(args)
-        chosen = {key: _class_path(self.config[command].get(key)) for key in own}
-        replaced = {key: own[key] for key, path in chosen.items() if path not in (None, _class_path(saved[key]))}
+        chosen = {key: _class_of(self.config[command].get(key)) for key in own}
+        replaced = [key for key in own if chosen[key] not in (None, _class_of(saved[key]))]
         if replaced:
-            subparser.set_defaults(replaced)
+            subparser.set_defaults({key: own[key] and own[key].as_dict() for key in replaced})
             self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
@@ -133,8 +143,7 @@ class CheckpointCLI(LightningCLI):
         options = self._get(self.config_init, "trainer")
         if options.fast_dev_run:
             return super().instantiate_trainer(**kwargs)
-        root = Path(options.default_root_dir or DEFAULT_ROOT)
-        with open_run_folder(root, self.resumed_folder) as folder:
+        with open_run_folder(_root(options.default_root_dir), self.resumed_folder) as folder:
             if options.logger in (None, True) and not options.barebones:
                 kwargs["logger"] = run_loggers(folder)
             trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
@@ -180,6 +189,11 @@ class CheckpointCLI(LightningCLI):
             print(summary(self.run_folder, self.trainer))
 
 
+def _root(default_root_dir: str | Path | None) -> Path:
+    """The folder of all runs."""
+    return Path(default_root_dir or DEFAULT_ROOT).expanduser()
+
+
 def _user_error_behind(error: BaseException) -> UserError | None:
     """What a class said of its arguments, where jsonargparse has tried it as one of several types."""
     cause: BaseException | None = error
@@ -188,6 +202,7 @@ def _user_error_behind(error: BaseException) -> UserError | None:
     return cause
 
 
-def _class_path(value: Any) -> str | None:
+def _class_of(option: Any) -> Any:
     """The class that an option names, if it is one that names a class."""
-    return value.get("class_path") if hasattr(value, "get") else None
+    path = option.get("class_path") if hasattr(option, "get") else None
+    return locate(path) if path else None

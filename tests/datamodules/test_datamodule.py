@@ -218,7 +218,7 @@ def test_checkpoints_of_python_runs_load_without_running_code(tmp_path):
     _, trainer = fit(datamodule, max_epochs=1)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     saved = torch.load(tmp_path / "a.ckpt", weights_only=True)["datamodule_hyper_parameters"]
-    assert saved["train"] == "moving_rectangle.MovingRectangle"
+    assert saved["train"] == {"class_path": "moving_rectangle.MovingRectangle"}
     assert saved["augmentation"] == Augmentation(flip=0.25)
     sources = {"train": datamodule.train, "val": datamodule.val}
     restored = SceneDataModule.load_from_checkpoint(tmp_path / "a.ckpt", **sources)
