@@ -54,11 +54,11 @@ def test_fit_ends_with_where_everything_is_and_the_next_command(small, in_tmp, c
 
 
 def test_last_goes_on_in_the_folder_of_that_run(small, in_tmp, logged, capsys, caplog):
-    main(["fit", *small])
+    main(["fit", *small, "--trainer.gradient_clip_val", "0.7", "--ema.decay", "0.9"])
     before = logged(in_tmp / "runs/version_0")
 
     with caplog.at_level("INFO"):
-        cli = main(["fit", *small, "--trainer.max_epochs", "2", "--ckpt_path", "last"])
+        cli = main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"])
 
     assert "going on with runs/version_0/checkpoints/last.ckpt" in caplog.text
     assert [path.name for path in (in_tmp / "runs").iterdir()] == ["version_0"]
@@ -66,6 +66,7 @@ def test_last_goes_on_in_the_folder_of_that_run(small, in_tmp, logged, capsys, c
     assert after[: len(before)] == before
     assert {row["epoch"] for row in after if "epoch" in row} == {0, 1}
     assert cli.trainer.global_step == 4
+    assert (cli.trainer.gradient_clip_val, cli.config.fit.ema.decay) == (0.7, 0.9)
     assert yaml.safe_load((in_tmp / "runs/version_0/config.yaml").read_text())["ckpt_path"] is None
 
 

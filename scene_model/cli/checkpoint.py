@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from scene_model.cli.early_options import read_config
 from scene_model.errors import UserError
 from scene_model.heads import Head
 
@@ -49,6 +50,18 @@ def saved_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         for group, name in groups.items()
         for key, value in checkpoint[name].items()
         if not key.startswith("_")
+    }
+
+
+def run_options(folder: Path) -> dict[str, Any]:
+    """The options of a run that its checkpoints do not hold: those of the trainer and of the callbacks."""
+    path = folder / "config.yaml"
+    groups = read_config(str(path)) if path.is_file() else {}
+    return {
+        f"{group}.{key}": value
+        for group, values in groups.items()
+        if isinstance(values, dict) and group not in ("model", "data")
+        for key, value in values.items()
     }
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from scene_model.cli.checkpoint import check_fit, newest_last, read_checkpoint, saved_options
+from scene_model.cli.checkpoint import check_fit, newest_last, read_checkpoint, run_options, saved_options
 from scene_model.cli.early_options import EarlyOptions
 from scene_model.cli.parser import BriefErrorParser
 from scene_model.cli.run_folder import inherited_folder, open_run_folder, run_loggers
@@ -33,8 +33,8 @@ class CheckpointCLI(LightningCLI):
     """A command line whose checkpoints bring their options along.
 
     ``--ckpt_path last`` is the newest ``last.ckpt`` under ``trainer.default_root_dir``. Every command works in a run
-    folder of its own, except that ``fit --ckpt_path last`` goes on in the folder of that run. Whatever is wrong with
-    the options is found before that folder is created.
+    folder of its own, except that ``fit --ckpt_path last`` goes on in the folder of that run, where trainer and
+    callbacks are what they were, too. Whatever is wrong with the options is found before a folder is created.
 
     Args:
         model_class: LightningModule, which calls ``save_hyperparameters``.
@@ -79,7 +79,10 @@ class CheckpointCLI(LightningCLI):
         path = self._resolve(command, early) if command and early.ckpt_path is not None else None
         if command and path:
             self.checkpoint = read_checkpoint(path)
-            self._parse_over_checkpoint(parser, args, command, saved_options(self.checkpoint))
+            saved = saved_options(self.checkpoint)
+            if self.resumed_folder:
+                saved |= run_options(self.resumed_folder)
+            self._parse_over_checkpoint(parser, args, command, saved)
         else:
             self.config = parser.parse_args(args)
         self.config[self.config.subcommand].ckpt_path = str(path) if path else None

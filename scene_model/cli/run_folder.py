@@ -75,10 +75,11 @@ def inherited_folder() -> Path | None:
 
 def run_loggers(folder: Path) -> list[Logger]:
     """TensorBoard events and ``metrics.csv``, both in the folder of the run itself."""
-    place, name = str(folder.parent), folder.name
+    number = folder.name.removeprefix("version_")
+    version = int(number) if number.isdigit() else folder.name
     return [
-        TensorBoardLogger(place, name="", version=name, default_hp_metric=False),
-        ContinuedCSVLogger(place, name="", version=name),
+        TensorBoardLogger(str(folder.parent), name="", version=version, default_hp_metric=False),
+        ContinuedCSVLogger(str(folder.parent), name="", version=version),
     ]
 
 
