@@ -44,6 +44,7 @@ class EMA(WeightAveraging):
         """Makes the copy of the model that holds the average."""
         if self.decay is not None:
             self._swapped = False
+            self._device = trainer.strategy.root_device  # the model moves there only after this hook
             super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(

@@ -84,7 +84,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights of the loss terms; the matching uses the same weights.
+    """Weights of the loss terms; the matching uses the same weights, that of the existence twice, as DINO does.
 
     Args:
         exist: existence score against the box's IoU (matchability-aware loss, DEIM).
@@ -92,7 +92,7 @@ class LossConfig:
         giou: generalised IoU of the boxes.
         cls: cross-entropy of the classes.
         encoder: factor on all terms of the encoder's dense one-to-many proposals (task-aligned assignment, TOOD);
-            0 switches them off.
+            0: they train nothing.
         denoising: factor on all terms of the denoising queries.
         encoder_topk: encoder tokens assigned to each object in each frame.
     """
@@ -135,6 +135,7 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         _require(self.num_queries >= 2, f"model.denoiser.num_queries: expected at least 2, got {self.num_queries}")
         _require(self.max_groups >= 1, f"model.denoiser.max_groups: expected at least 1, got {self.max_groups}")
+        _require(self.box_noise >= 0, f"model.denoiser.box_noise: expected a number >= 0, got {self.box_noise}")
         for name in ("label_noise", "frame_noise"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"model.denoiser.{name}: expected a share from 0 to 1, got {value}")

@@ -41,8 +41,21 @@ class Head(ABC):
     def loss(self, predictions: Mapping[str, Tensor], targets: QueryTargets) -> dict[str, Tensor]:
         """Loss terms of the network's predictions: each ``[B]``, summed over the queries and frames of a clip.
 
-        The terms are divided by the number of objects later on; a head weighs its own terms.
+        The terms are divided by the number of objects later on. A head weighs its own terms, under names of its own;
+        only those of `BBoxHead` are weighed by `LossConfig`, since the matching shares these weights.
         """
+
+
+def extended(values: dict[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The values of several heads together.
+
+    Raises:
+        UserError: two heads use the same name.
+    """
+    clash = values.keys() & new.keys()
+    if clash:
+        raise UserError(f"model.extra_heads: the names {sorted(clash)} are taken; a head needs its own")
+    return values | dict(new)
 
 
 class BBoxPredictor(nn.Module):
@@ -98,7 +111,7 @@ def matchability_loss(logits: Tensor, quality: Tensor, gamma: float) -> Tensor:
         quality: same shape, the IoU of a query that has an object, 0 elsewhere.
         gamma: exponent that sharpens targets and down-weighs easy negatives.
     """
-    target = quality**gamma
+    target = torch.where(quality > 0, quality**gamma, 0.0)
     weight = torch.where(quality > 0, torch.ones_like(target), logits.detach().sigmoid() ** gamma)
     return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="none")
 

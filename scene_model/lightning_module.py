@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.parsing import AttributeDict
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from scene_model.batch import SceneBatch
 from scene_model.config import (
@@ -24,13 +25,14 @@ from scene_model.config import (
     SceneModelConfig,
     SchedulerConfig,
 )
+from scene_model.errors import UserError
 from scene_model.heads import BBoxHead, Head
 from scene_model.metrics.clip_identity import ClipIdentity
 from scene_model.network.backbone import weights_to_follow
 from scene_model.network.model import build_scene_model
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import COUNTS, HeadAdapter
-from scene_model.training.optim import build_optimizer, cosine_schedule, warmed_up
+from scene_model.training.optim import build_optimizer, cosine_schedule, follow_options, warmed_up
 
 
 class SceneModelLightningModule(pl.LightningModule):
@@ -91,6 +93,8 @@ class SceneModelLightningModule(pl.LightningModule):
         )
         self.optimizer_config, self.scheduler_config = optimizer, scheduler
         self.class_names = class_names or [f"class_{index}" for index in range(num_classes)]
+        if len(self.class_names) != num_classes:
+            raise UserError(f"model.class_names: expected {num_classes} names, got {self.class_names}")
         self.compile_model = compile
         self.model = build_scene_model(self.config, debug)
         self.head_adapter = HeadAdapter(self.config)
@@ -115,8 +119,17 @@ class SceneModelLightningModule(pl.LightningModule):
             }
         )
 
+    def check(self, trainer: pl.Trainer) -> None:
+        """Find what is wrong with the trainer's options before any work starts.
+
+        Raises:
+            UserError: the cosine has no end.
+        """
+        if self.scheduler_config is not None and (trainer.max_epochs or 0) < 1:
+            raise UserError("model.scheduler: the cosine needs a trainer.max_epochs, or set model.scheduler: null")
+
     def setup(self, stage: str) -> None:
-        """Compile once, after the weights' device is known."""
+        """Compile once, in place."""
         if self.compile_model and self.model._compiled_call_impl is None:
             self.model.compile()
 
@@ -135,9 +148,9 @@ class SceneModelLightningModule(pl.LightningModule):
         """Log losses and count matches; the outputs go to callbacks such as the one that draws pictures."""
         outputs, losses = self._predict_and_compare(batch)
         self.metric_state.update(*(losses.pop(name) for name in COUNTS))
-        num_clips = max(1, int((~batch.padding_mask).any(1).sum()))
         terms = {f"val/{name}": value for name, value in losses.items()}
-        self.log_dict(terms, batch_size=num_clips, on_step=False, on_epoch=True, sync_dist=True)
+        num_targets = sum(int((~frame.ignore).sum()) for clip in batch.targets for frame in clip)  # on the host
+        self.log_dict(terms, batch_size=max(1, num_targets), on_step=False, on_epoch=True, sync_dist=True)
         return outputs
 
     def on_validation_epoch_end(self) -> None:
@@ -156,13 +169,21 @@ class SceneModelLightningModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, with the cosine per epoch unless `scheduler` is null."""
-        fused = self.trainer.precision == "32-true"
-        optimizer = build_optimizer(self.model, self.model.backbone, self.optimizer_config, fused)
+        optimizer = self._build_optimizer()
         if self.scheduler_config is None:
             return optimizer
-        max_epochs = self.trainer.max_epochs or 1
-        schedule = cosine_schedule(optimizer, self.scheduler_config, max_epochs)
+        schedule = cosine_schedule(optimizer, self.scheduler_config, self.trainer.max_epochs or 1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def on_train_start(self) -> None:
+        """Where a run is resumed, its options hold, not those that Lightning restored with the optimiser's state."""
+        schedule = self.lr_schedulers() if self.scheduler_config else None
+        optimizer = cast(Optimizer, self.optimizers(use_pl_optimizer=False))
+        follow_options(optimizer, self._build_optimizer(), cast(LambdaLR | None, schedule))
+
+    def _build_optimizer(self) -> Optimizer:
+        fused = self.trainer.precision == "32-true"
+        return build_optimizer(self.model, self.model.backbone, self.optimizer_config, fused)
 
     def optimizer_step(
         self,

@@ -16,11 +16,18 @@ def test_base(small, in_tmp, logged):
 def test_mot(config_folder, small_model, small_run, mot_sequence, in_tmp, logged):
     files = ["--config", config_folder / "base.yaml", "--config", config_folder / "mot.yaml"]
     roots = [f"--data.{part}.root={mot_sequence}" for part in ("train", "val")]
-    ranges = ["--data.train.frame_range=[1,8]", "--data.val.frame_range=[9,12]"]
-    cli = main(["fit", *map(str, files), *small_model, *small_run, *roots, *ranges])
+    cli = main(["fit", *map(str, files), *small_model, *small_run, *roots])
     assert cli.datamodule.class_names == ["pedestrian"]
     assert len(cli.datamodule.val.sequences()) == 1
     assert "val/clip_idf1" in logged(in_tmp / "runs/version_0")[-1]
+
+
+def test_mot_splits_one_sequence(config_folder, small_model, small_run, mot_sequence, in_tmp):
+    files = ["--config", config_folder / "base.yaml", "--config", config_folder / "mot.yaml"]
+    roots = [f"--data.{part}.root={mot_sequence}" for part in ("train", "val")]
+    ranges = ["--data.train.frame_range", "[1,8]", "--data.val.frame_range", "[9,12]"]
+    cli = main(["fit", *map(str, files), *small_model, *small_run, *roots, *ranges])
+    assert [source.sequences()[0].num_frames for source in (cli.datamodule.train, cli.datamodule.val)] == [8, 4]
 
 
 def test_gpu(config_folder, small_model, small_run, in_tmp):
@@ -29,6 +36,18 @@ def test_gpu(config_folder, small_model, small_run, in_tmp):
     shrunk = ["--data.clips_per_epoch", "2", "--data.val.num_scenes", "1", "--data.val.num_frames", "4", *SCENES]
     cli = main(["fit", *map(str, files), *small_model, *small_run, *no_gpu, *shrunk])
     assert cli.trainer.precision == "bf16-mixed"
+
+
+def test_gpu_as_it_stands(config_folder, capsys):
+    with pytest.raises(SystemExit):
+        main(
+            ["fit", "--config", f"{config_folder}/base.yaml", "--config", f"{config_folder}/gpu.yaml", "--print_config"]
+        )
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["accelerator"] == "gpu"
+    assert (printed["model"]["backbone"]["name"], printed["model"]["backbone"]["weights"]) == ("resnet50", "DEFAULT")
+    assert printed["data"]["image_size"] == [480, 640]
+    assert printed["model"]["decoder"]["num_queries"] == 100
 
 
 def test_overfit(config_folder, small_model, small_run, in_tmp, logged):

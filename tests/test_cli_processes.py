@@ -91,3 +91,16 @@ def test_a_user_error_under_ddp_is_found_before_processes_are_launched(small, co
     assert err.count("error: ") == 1
     assert "MEMBER" not in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_processes_score_as_one(trained, config_folder, tmp_path, logged):
+    """Nine clips for two processes: the one that is dealt to fill up counts nothing."""
+    command = [f"{ROOT}/main.py", "validate", "--ckpt_path", str(trained / "checkpoints/last.ckpt")]
+    command += ["--data.val.num_frames", "36", "--data.batch_size", "2"]
+    scores = []
+    for processes in ([], ["--config", str(config_folder / "ddp.yaml"), "--trainer.accelerator", "cpu"]):
+        code, _, err = finish(start(*command, *processes, cwd=tmp_path))
+        assert code == 0, err
+        row = logged(tmp_path / "runs" / f"version_{len(scores)}")[-1]
+        scores.append([row[f"val/{name}"] for name in ("idf1", "clip_idf1", "clip_idp")])
+    assert scores[0] == scores[1]

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import yaml
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import RichProgressBar
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
 from scene_model.cli.run_folder import claim_run_folder
@@ -31,6 +33,37 @@ def test_a_run_folder_holds_all_that_the_names_table_promises(trained):
     assert {"config.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= set(names)
     assert sum(name.startswith("events.out.tfevents") for name in names) == 1
     assert sorted(path.name for path in trained.parent.iterdir()) == ["version_0"]
+
+
+def test_tensorboard_holds_every_name(trained):
+    events = EventAccumulator(str(trained))
+    events.Reload()
+    terms = {prefix + term for prefix in ("", "aux_", "enc_", "dn_") for term in ("exist", "l1", "giou", "cls")}
+    expected = {f"{stage}/{term}" for stage in ("train", "val") for term in terms | {"total"}}
+    assert expected | {"val/idf1", "val/clip_idf1", "val/clip_idp"} <= set(events.Tags()["scalars"])
+    assert events.Tags()["images"] == ["val/bbox_predictions"]
+    assert len(events.Images("val/bbox_predictions")) == 2
+
+
+def test_the_progress_bar_is_rich_and_shows_the_score(small, in_tmp):
+    cli = main(["fit", *small, "--trainer.enable_progress_bar", "true"])
+    assert isinstance(cli.trainer.progress_bar_callback, RichProgressBar)
+    assert "val/clip_idf1" in cli.trainer.progress_bar_metrics
+
+
+def test_a_resumed_run_follows_the_flags_not_the_old_optimiser(small, in_tmp):
+    main(["fit", *small, "--model.optimizer.lr", "1e-3"])
+    flags = ["--trainer.max_epochs", "3", "--model.optimizer.lr", "1e-5", "--model.optimizer.weight_decay", "0.5"]
+    cli = main(["fit", *small, "--ckpt_path", "last", *flags])
+    groups = cli.trainer.optimizers[0].param_groups
+    assert {group["initial_lr"] for group in groups} == {1e-5}
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.5}
+    assert {round(group["lr"], 12) for group in groups} == {round(1e-5 * cli.model.scheduler_config.min_ratio, 12)}
+
+
+def test_a_cosine_without_an_end_is_refused(small, rejected):
+    sentence = rejected("fit", *small, "--trainer.max_epochs", "-1", "--trainer.max_steps", "3")
+    assert "trainer.max_epochs" in sentence
 
 
 def test_the_saved_config_starts_the_same_run_again(trained, in_tmp, logged):

@@ -39,6 +39,7 @@ class CheckpointCLI(LightningCLI):
     Args:
         model_class: LightningModule, which calls ``save_hyperparameters``.
         datamodule_class: LightningDataModule, likewise; ``class_names`` and ``check(command)`` are its own checks.
+            A model's own are ``check(trainer)``, before training.
         args: as on the command line; None takes those of this process.
         kwargs: of LightningCLI.
     """
@@ -150,6 +151,8 @@ class CheckpointCLI(LightningCLI):
             if options.logger in (None, True) and not options.barebones:
                 kwargs["logger"] = run_loggers(folder)
             trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+            if self.subcommand == "fit" and hasattr(self.model, "check"):
+                self.model.check(trainer)
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "") is None:
                 callback.dirpath = str(folder / "checkpoints")  # type: ignore[attr-defined]

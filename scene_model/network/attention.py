@@ -33,12 +33,16 @@ class Attention(nn.Module):
             values: what is gathered.
             mask: bool, broadcastable to ``[..., 1, L, L]``, True where a row may attend to a column.
         """
+        leading = positioned.shape[:-2]
         query, key, value = (
-            project(x).unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
+            # The fused kernels take one leading dimension: [N, heads, L, D / heads].
+            project(x).flatten(0, -3).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for project, x in ((self.query, positioned), (self.key, positioned), (self.value, values))
         )
+        if mask is not None:
+            mask = mask.expand(*leading, *mask.shape[-3:]).flatten(0, -4)
         gathered = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(gathered.transpose(-2, -3).flatten(-2))
+        return self.out(gathered.transpose(1, 2).flatten(-2)).unflatten(0, leading)
 
 
 class DeformableAttention(nn.Module):

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FrozenBatchNorm2d, StochasticDepth
 
 from scene_model.config import BackboneConfig
 from scene_model.errors import UserError
@@ -72,6 +72,7 @@ def build_backbone(config: BackboneConfig, gradient_checkpointing: bool = False)
     _replace_batch_norm(model, _group_norm if from_scratch else _frozen_batch_norm)
     if from_scratch:
         _initialise(model)
+    _silence(model)
     stages = _cut(list(_trunk(model)))
     if len(stages) != len(STRIDES):
         raise UserError(f"model.backbone.name: {config.name} has no features at strides 8, 16 and 32")
@@ -181,6 +182,13 @@ def _replace_batch_norm(module: nn.Module, replacement: Callable[[nn.BatchNorm2d
             setattr(module, name, replacement(child))
         else:
             _replace_batch_norm(child, replacement)
+
+
+def _silence(model: nn.Module) -> None:
+    """Switch off random layers: what a clip gives is a function of that clip."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | StochasticDepth):
+            module.p = 0.0
 
 
 def _group_norm(norm: nn.BatchNorm2d) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scene_model.config import DecoderConfig
-from scene_model.heads import Head, refine
+from scene_model.heads import BBoxHead, refine
 from scene_model.network.attention import Attention, DeformableAttention, sine_embedding
 
 
@@ -82,7 +82,7 @@ class ClipDecoder(nn.Module):
         num_classes: number of classes.
     """
 
-    def __init__(self, config: DecoderConfig, head: Head, channels: int, num_levels: int, num_classes: int) -> None:
+    def __init__(self, config: DecoderConfig, head: BBoxHead, channels: int, num_levels: int, num_classes: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(config, channels, num_levels) for _ in range(config.num_layers))
         self.predictors = nn.ModuleList(head.build(channels, num_classes) for _ in range(config.num_layers))

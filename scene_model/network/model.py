@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scene_model.config import SceneModelConfig
+from scene_model.heads import extended
 from scene_model.network.backbone import Backbone, build_backbone
 from scene_model.network.debug import add_checks
 from scene_model.network.decoder import ClipDecoder, Queries
@@ -57,7 +58,8 @@ class SceneModel(nn.Module):
         proposals = self.proposals(levels, num_frames)
         queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
         hidden, layers = self.decoder(queries, levels, padding_mask)
-        return self._outputs(hidden, layers, proposals, queries)
+        num_noised = 0 if dn_state is None else dn_state.boxes.shape[2]
+        return self._outputs(hidden, layers, proposals, num_noised)
 
     def _queries(
         self,
@@ -74,7 +76,8 @@ class SceneModel(nn.Module):
         content = content[:, None].expand(-1, num_frames, -1, -1)
         boxes = boxes.gather(1, chosen.expand(-1, -1, 4))[:, None].expand(-1, num_frames, -1, -1).clamp(0, 1)
         if dn_state is None:
-            return Queries(content, boxes)
+            unused = 0.0 * self.denoising_content.weight.sum()  # stays in the graph: DDP waits for every gradient
+            return Queries(content + unused, boxes)
         noised = self.denoising_content(dn_state.labels)[:, None].expand(-1, num_frames, -1, -1)
         return Queries(
             torch.cat([content, noised.to(content.dtype)], dim=2),
@@ -83,9 +86,9 @@ class SceneModel(nn.Module):
         )
 
     def _outputs(
-        self, hidden: Tensor, layers: dict[str, Tensor], proposals: Proposals, queries: Queries
+        self, hidden: Tensor, layers: dict[str, Tensor], proposals: Proposals, num_noised: int
     ) -> dict[str, Tensor]:
-        num_queries = min(self.num_queries, hidden.shape[2])
+        num_queries = hidden.shape[2] - num_noised
         hidden = hidden[:, :, :num_queries]
         matching = {f"layer_{name}": values[:, :, :, :num_queries] for name, values in layers.items()}
         center, size = matching["layer_boxes"][-1].chunk(2, dim=-1)
@@ -101,8 +104,8 @@ class SceneModel(nn.Module):
             "enc_centers": proposals.centers,
         }
         for head in self.extra_heads:
-            outputs |= head(hidden, matching["layer_boxes"][-1])
-        if queries.attention_mask is not None:
+            outputs = extended(outputs, head(hidden, matching["layer_boxes"][-1]))
+        if num_noised:
             outputs |= {f"dn_{name}": values[:, :, :, num_queries:] for name, values in layers.items()}
         return outputs | matching
 

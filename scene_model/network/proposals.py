@@ -70,12 +70,11 @@ def _grid(levels: list[Tensor]) -> tuple[Tensor, Tensor]:
     centers, scales = [], []
     for level in levels:
         height, width = level.shape[-2:]
-        size = torch.tensor([width, height], device=level.device, dtype=torch.float32)
-        rows, columns = torch.meshgrid(
-            torch.arange(height, device=level.device), torch.arange(width, device=level.device), indexing="ij"
-        )
-        centers.append((torch.stack([columns, rows], dim=-1).flatten(0, 1) + 0.5) / size)
-        scales.append((_CELLS_PER_OBJECT / size).expand(height * width, 2))
+        rows = ((torch.arange(height, device=level.device) + 0.5) / height)[:, None].expand(height, width)
+        columns = ((torch.arange(width, device=level.device) + 0.5) / width).expand(height, width)
+        centers.append(torch.stack([columns, rows], dim=-1).flatten(0, 1))
+        size = torch.stack([torch.full_like(columns, _CELLS_PER_OBJECT / side) for side in (width, height)], dim=-1)
+        scales.append(size.flatten(0, 1))
     return torch.cat(centers), torch.cat(scales)
 
 

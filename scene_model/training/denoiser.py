@@ -83,24 +83,29 @@ class DinoDenoiser:
         packed = pack(targets)
         if seeds is None:
             seeds = (packed.boxes.double().sum((1, 2, 3)) * 2**32).long()
-        objects, positive, group, num_groups = self._fill_slots(packed.num_objects)
-        row = objects.clamp(max=packed.labels.shape[1] - 1)
+        objects, positive, group, num_groups = self._fill_slots(packed.num_objects, seeds)
+        row = objects
         boxes = packed.boxes.gather(1, row[:, :, None, None].expand(-1, -1, *packed.boxes.shape[2:]))
         boxes = self._noise_boxes(boxes, positive, seeds).transpose(1, 2)
         labels = self._noise_labels(packed.labels.gather(1, row), seeds)
         return DenoisingState(boxes, labels, torch.where(positive, objects, -1), group, num_groups)
 
-    def _fill_slots(self, num_objects: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Identity, sign and group of each slot: groups of [all positives, all negatives], as many as fit."""
+    def _fill_slots(self, num_objects: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Identity, sign and group of each slot: groups of [all positives, all negatives], as many as fit.
+
+        Where not all objects fit, the seed says which ones take part.
+        """
         assert self.config is not None
         budget = self.config.num_queries
+        all_objects = num_objects.clamp(min=1)[:, None]
         num_objects = num_objects.clamp(max=budget // 2)[:, None]
+        first = torch.where(all_objects > num_objects, seeds[:, None] % all_objects, 0)
         size = (2 * num_objects).clamp(min=1)
         slot = torch.arange(budget)[None]
         num_groups = (budget // size).clamp(max=self.config.max_groups)
         group, within = slot // size, slot % size
         filled = (group < num_groups) & (num_objects > 0)
-        objects = within % num_objects.clamp(min=1)
+        objects = (first + within % num_objects.clamp(min=1)) % all_objects
         positive = filled & (within < num_objects)
         return objects, positive, torch.where(filled, group + 1, -1), num_groups[:, 0]
 

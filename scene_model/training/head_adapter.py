@@ -12,6 +12,7 @@ from torch import Tensor
 from scene_model.batch import TargetFrame
 from scene_model.boxes import iou
 from scene_model.config import SceneModelConfig
+from scene_model.heads import extended
 from scene_model.training.denoiser import DenoisingState
 from scene_model.training.dense import dense_losses
 from scene_model.training.matching import assign, matching_cost
@@ -100,7 +101,7 @@ class HeadAdapter:
         terms = {name: term[-1].sum() for name, term in box_terms.items()}
         terms |= {f"aux_{name}": term[:-1].sum() for name, term in box_terms.items()}
         for head in self.extra_heads:
-            terms |= {name: per_clip.sum() for name, per_clip in head.loss(outputs, final).items()}
+            terms = extended(terms, {name: per_clip.sum() for name, per_clip in head.loss(outputs, final).items()})
         return terms
 
     def _encoder_terms(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> dict[str, Tensor]:

@@ -63,9 +63,26 @@ def cosine_schedule(optimizer: Optimizer, config: SchedulerConfig, max_epochs: i
     return LambdaLR(optimizer, factor)
 
 
+def follow_options(optimizer: Optimizer, fresh: Optimizer, schedule: LambdaLR | None) -> None:
+    """Let a resumed optimiser go on with today's options, where Lightning has restored those of the checkpoint.
+
+    Args:
+        optimizer: with the restored state.
+        fresh: an optimiser of the same parameters, built from today's options.
+        schedule: of `optimizer`, at the epoch to go on with.
+    """
+    rates = [group["lr"] for group in fresh.param_groups]
+    factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas] if schedule else [1.0] * len(rates)
+    for group, new, rate, factor in zip(optimizer.param_groups, fresh.param_groups, rates, factors, strict=True):
+        group |= {key: new[key] for key in ("weight_decay", "betas", "fused")}
+        group |= {"initial_lr": rate, "lr": rate * factor}
+    if schedule:
+        schedule.base_lrs = rates
+
+
 @contextmanager
 def warmed_up(optimizer: Optimizer, step: int, warmup_steps: int) -> Iterator[None]:
-    """Scale the learning rates for one step of a linear warm-up; the schedule never sees the factor.
+    """Scale the learning rates for one step of a linear warm-up; the schedule, and what logs it, never see the factor.
 
     Args:
         optimizer: whose groups are scaled.

@@ -168,3 +168,11 @@ def test_counts_optimizer_steps_not_batches(make_trainer):
 
 def test_fast_dev_run(make_trainer):
     make_trainer(EMA(), fast_dev_run=True).fit(Regressor(), loader(), loader())
+
+
+def test_the_average_is_made_where_the_model_will_be(make_trainer, monkeypatch):
+    """Lightning moves the model to its device only after the callbacks' setup."""
+    trainer, ema = make_trainer(), EMA()
+    monkeypatch.setattr(type(trainer.strategy), "root_device", torch.device("meta"))
+    ema.setup(trainer, Regressor(), "fit")
+    assert {parameter.device.type for parameter in ema._average_model.parameters()} == {"meta"}

@@ -77,6 +77,16 @@ def test_unusable_weights_are_named(tmp_path):
         assert "model.backbone.weights" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("convnext_tiny", "efficientnet_b0"))]
+)
+def test_nothing_in_it_is_random(name):
+    backbone = build_backbone(BackboneConfig(name=name)).train()
+    frames = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert all(torch.equal(*levels) for levels in zip(backbone(frames), backbone(frames), strict=True))
+
+
 def test_gradient_checkpointing_changes_no_number():
     gradients = []
     for checkpointing in (False, True):

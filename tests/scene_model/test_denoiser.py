@@ -31,6 +31,12 @@ def test_the_number_of_queries_is_fixed(count):
     assert len(positives.unique()) == min(count, 8)
 
 
+def test_the_seed_says_who_takes_part_where_not_all_fit():
+    boxes = [[0.5, 0.5, 0.1, 0.1]] * 20
+    states = make([[frame_of(boxes, list(range(20)))]] * 40, torch.arange(40))
+    assert set(states.objects.flatten().tolist()) == set(range(-1, 20))
+
+
 def test_noise_is_a_function_of_the_clip_alone():
     targets = random_targets(3, 4)
     seeds = torch.tensor([5, 6, 7])

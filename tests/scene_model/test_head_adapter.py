@@ -10,6 +10,7 @@ from torch import nn
 from scene_model.batch import TargetFrame
 from scene_model.boxes import inverse_sigmoid
 from scene_model.config import DenoiserConfig
+from scene_model.errors import UserError
 from scene_model.heads import Head, matchability_loss
 from scene_model.network.model import build_scene_model
 from scene_model.training.denoiser import DinoDenoiser
@@ -111,7 +112,7 @@ def test_every_parameter_stays_in_the_graph(objects, denoise):
     losses["total"].backward()
     assert torch.isfinite(losses["total"])
     missing = [name for name, p in model.named_parameters() if p.grad is None]
-    assert missing == ([] if denoise else ["denoising_content.weight"])
+    assert missing == []
 
 
 def test_permuting_objects_changes_nothing():
@@ -167,6 +168,13 @@ def test_matchability_loss_is_least_at_the_quality():
         assert (moved[1:] > at_target[1:]).all()
 
 
+def test_a_query_without_object_is_pushed_down_for_any_gamma():
+    for gamma in (0.0, 1.0, 1.5):
+        logits = torch.zeros(1, requires_grad=True)
+        matchability_loss(logits, torch.zeros(1), gamma).sum().backward()
+        assert logits.grad > 0
+
+
 @dataclass(frozen=True)
 class ColourHead(Head):
     """A second kind of head, in one class."""
@@ -199,3 +207,14 @@ def test_a_second_head_plugs_in_as_one_class():
     assert losses["colour"] > 0
     losses["colour"].backward()
     assert model.extra_heads[0].linear.weight.grad.abs().sum() > 0
+
+
+@dataclass(frozen=True)
+class GreedyHead(ColourHead):
+    """Takes the name of an output of its own kind twice."""
+
+
+def test_heads_that_share_a_name_are_refused():
+    model = build_scene_model(small_config(extra_heads=(ColourHead(), GreedyHead())))
+    with pytest.raises(UserError, match=r"model\.extra_heads: the names \['colour'\]"):
+        model(torch.randn(1, 1, 3, 64, 64))

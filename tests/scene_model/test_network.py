@@ -98,6 +98,22 @@ class TestDenoisingIsolation:
             torch.testing.assert_close(run(model, frames, state)[name], run(model, frames)[name], atol=1e-5, rtol=1e-4)
 
 
+def test_fewer_tokens_than_queries():
+    model = small_model(decoder=replace(small_config().decoder, num_queries=100))
+    state = DinoDenoiser(DenoiserConfig(num_queries=8), 3).make_noise(random_targets(1, 1))
+    outputs = run(model, torch.randn(1, 1, 3, 32, 32), state)
+    tokens = 4 * 4 + 2 * 2 + 1
+    assert outputs["exist_conf"].shape == (1, 1, tokens, 1)
+    assert outputs["dn_boxes"].shape == (2, 1, 1, 8, 4)
+
+
+def test_debug_names_the_stage_of_a_wrong_shape():
+    model = build_scene_model(small_config(), debug=True).eval()
+    model.encoder.forward = lambda features: [level[..., :-1] for level in features]
+    with pytest.raises(ValueError, match="level 0 of the encoder has shape"):
+        model(torch.randn(1, 2, 3, 64, 64))
+
+
 def test_debug_names_the_first_module_that_broke():
     model = build_scene_model(small_config(), debug=True).eval()
     frames = torch.randn(1, 2, 3, 64, 64)

@@ -5,7 +5,7 @@ import torch
 from factories import small_model
 
 from scene_model.config import OptimizerConfig, SchedulerConfig
-from scene_model.training.optim import build_optimizer, cosine_schedule, warmed_up
+from scene_model.training.optim import build_optimizer, cosine_schedule, follow_options, warmed_up
 
 
 @pytest.fixture
@@ -54,6 +54,23 @@ def test_the_spec_s_scheduler_agrees_for_a_single_rate():
             schedule.step()
         rates.append(run)
     assert rates[0] == pytest.approx(rates[1])
+
+
+def test_a_restored_optimiser_follows_new_options(optimizer):
+    model = small_model()
+    saved = (optimizer.state_dict(), cosine_schedule(optimizer, SchedulerConfig(), 10).state_dict())
+    fresh = build_optimizer(model, model.backbone, OptimizerConfig(lr=2e-5, weight_decay=0.3))
+    resumed = build_optimizer(model, model.backbone, OptimizerConfig(lr=2e-5, weight_decay=0.3))
+    schedule = cosine_schedule(resumed, SchedulerConfig(min_ratio=0.5), 10)
+    resumed.load_state_dict(saved[0])
+    schedule.load_state_dict(saved[1])
+    follow_options(resumed, fresh, schedule)
+    assert {group["lr"] for group in resumed.param_groups} == {2e-5}
+    assert {group["weight_decay"] for group in resumed.param_groups} == {0.0, 0.3}
+    for _ in range(10):
+        resumed.step()
+        schedule.step()
+    assert resumed.param_groups[0]["lr"] == pytest.approx(1e-5)
 
 
 def test_no_warm_up(optimizer):
