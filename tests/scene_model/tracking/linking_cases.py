@@ -84,6 +84,20 @@ class Network:
         return Window(frames, boxes, scores, class_probs, embeddings)
 
 
+def still(frames, scores, box=(0.5, 0.5, 0.2, 0.2), look=(1.0, 0.0)):
+    """A window with one query, which stands still; scores per frame."""
+    scores = np.array(scores, dtype=float)[:, None]
+    boxes, embeddings = (np.tile(values, (*scores.shape, 1)) for values in (box, look))
+    return Window(np.array(frames), boxes, scores, np.ones((*scores.shape, 1)), embeddings)
+
+
+def together(*windows):
+    """One window with the queries of all."""
+    names = ("boxes", "scores", "class_probs", "embeddings")
+    arrays = (np.concatenate([getattr(window, name) for window in windows], axis=1) for name in names)
+    return Window(windows[0].frames, *arrays)
+
+
 def link(windows, config=None):
     """All rows of a video."""
     linker = WindowLinker(config or LinkingConfig())

@@ -5,19 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from linking_cases import Network, link, straight, synthetic
+from linking_cases import Network, link, still, straight, synthetic
 
 from scene_model.tracking import LinkingConfig, Window, WindowLinker, window_starts
 
 NOISY = Network(num_queries=20, noise=0.05, misses=0.1, blur=0.5, false_alarms=2)
 EVERYTHING = ("frames", "track_ids", "boxes", "scores", "classes")
-
-
-def still(frames, scores, box=(0.5, 0.5, 0.2, 0.2)):
-    """A window with one query, which stands still; scores per frame."""
-    scores = np.array(scores, dtype=float)[:, None]
-    ones = np.ones((*scores.shape, 1))
-    return Window(np.array(frames), np.tile(box, (*scores.shape, 1)), scores, ones, ones)
 
 
 def assert_same(rows, others):

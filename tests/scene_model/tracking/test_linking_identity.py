@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from linking_cases import Network, link, scores, straight, synthetic
+from linking_cases import Network, link, scores, straight, synthetic, together
 
 from scene_model.tracking import LinkingConfig
 
@@ -96,15 +96,6 @@ def test_gaps_are_bridged_up_to_max_age_and_no_further(length, overlap, max_age)
         assert not set(rows.frames) & set(range(20, 20 + gap))
 
 
-def test_two_that_might_come_back_do_not_break_a_link_that_was_seen():
-    present = np.array([[1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
-    video = straight(((0.5, 0.50), (0.5, 0.51)), ((0.5, 0.54), (0.5, 0.54)), ((0.5, 0.47), (0.5, 0.47)), num_frames=6)
-    rows = link(SAME_LOOK.windows(replace(video, present=present), 4, 2))
-    standing = rows.track_ids[np.abs(rows.boxes[:, 1] - 0.505) < 0.01]
-    assert len(standing) == 6
-    assert len(set(standing)) == 1
-
-
 def test_what_is_far_off_is_somebody_else():
     video = straight(((0.2, 0.2), (0.3, 0.2)), ((0.7, 0.8), (0.8, 0.8)), num_frames=24)
     video.present[0, 12:] = False
@@ -131,15 +122,7 @@ def test_duplicates_make_no_tracks(length, overlap):
             boxes=window.boxes + rng.normal(0, 0.002, window.boxes.shape),
             scores=window.scores * rng.uniform(0.7, 0.9, window.scores.shape),
         )
-        windows.append(
-            replace(
-                window,
-                **{
-                    name: np.concatenate([getattr(doubled, name), getattr(window, name)], axis=1)
-                    for name in ("boxes", "scores", "class_probs", "embeddings")
-                },
-            )
-        )
+        windows.append(together(doubled, window))
     rows = link(windows, LinkingConfig(overlap=overlap))
     assert scores(video, rows)["IDF1"] == 1
     np.testing.assert_allclose(rows.scores, 0.9)
