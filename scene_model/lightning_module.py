@@ -131,7 +131,7 @@ class SceneModelLightningModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Compile once, in place."""
         if self.compile_model and self.model._compiled_call_impl is None:
-            self.model.compile()
+            self.model.compile(dynamic=False)  # shapes never change in training; symbolic ones compile for minutes
 
     def forward(self, frames: Tensor, padding_mask: Tensor | None = None) -> dict[str, Tensor]:
         """See `SceneModel.forward`."""
