@@ -116,7 +116,7 @@ class DenoiserConfig:
     """Contrastive denoising (DINO) for clips: one noised query per identity for the whole clip.
 
     Args:
-        num_queries: denoising queries per clip, a fixed budget; objects beyond half of it get none.
+        num_queries: denoising queries per clip, a fixed budget; of more objects than half of it, some take part.
         max_groups: upper limit of the groups, each one positive and one negative query per object.
         label_noise: probability that a query starts from a wrong class.
         box_noise: size of the box noise: positives are shifted by up to this share of half the box's size, negatives by
