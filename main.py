@@ -1,10 +1,10 @@
-"""The command line: `python main.py {fit,validate} --help`."""
+"""The command line: `python main.py {fit,validate,test,predict} --help`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks import EMA, BackboneUnfreeze, BestAndLast, LRMonitor, ValImageLogger
 from datamodules import SceneDataModule
@@ -26,13 +26,9 @@ class SceneCLI(CheckpointCLI):
         parser.link_arguments("model.backbone.freeze", "unfreeze.freeze")
         parser.link_arguments("data.mean", "model.mean")
         parser.link_arguments("data.std", "model.std")
+        parser.link_arguments("model.tracking.overlap", "data.window_overlap")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The commands that the model and the data support."""
-        return {name: LightningCLI.subcommands()[name] for name in ("fit", "validate")}
 
 
 def main(args: Sequence[str] | None = None) -> SceneCLI:

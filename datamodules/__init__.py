@@ -2,7 +2,7 @@
 
 from datamodules.datamodule import SceneDataModule
 from datamodules.mot_challenge import MOTChallenge
-from datamodules.source import SequenceInfo, Source
+from datamodules.source import Source
 from datamodules.synthetic import SyntheticScenes
 
-__all__ = ["MOTChallenge", "SceneDataModule", "SequenceInfo", "Source", "SyntheticScenes"]
+__all__ = ["MOTChallenge", "SceneDataModule", "Source", "SyntheticScenes"]

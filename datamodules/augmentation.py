@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.geometry import Placement, letterbox
+from scene_model.placement import Placement, letterbox
 from scene_model.errors import UserError
 
 LUMA = torch.tensor([77, 150, 29], dtype=torch.int32)[:, None, None]

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.augmentation import Augmentation
-from datamodules.geometry import Placement, clip_boxes, letterbox
 from datamodules.source import Source
-from scene_model.batch import SceneBatch, TargetFrame
+from scene_model.batch import SceneBatch, SequenceInfo, SequenceTruth, TargetFrame
+from scene_model.placement import Placement, clip_boxes, letterbox
+from scene_model.tracking import window_starts
 
 MIN_VISIBLE = 0.1
 """Share of an object's box that must lie in the frame; of less, there is nothing to see."""
@@ -41,21 +42,27 @@ class ClipSampling:
 
     Args:
         length: frames per clip T.
-        step: frames between the beginnings of neighbouring windows.
+        overlap: frames that neighbouring windows share.
         size: (height, width) of the model's frame.
         seed: of all random draws.
         stride: least and largest number of frames from one frame of a clip to the next.
         jitter: begin anywhere in the window's share of all beginnings at which the clip fits into the sequence.
         augmentation: None leaves the frames as they are.
+        with_truth: deliver the annotations of each whole sequence with its last clip.
     """
 
     length: int
-    step: int
     size: tuple[int, int]
+    overlap: int = 0
     seed: int = 0
     stride: tuple[int, int] = (1, 1)
     jitter: bool = False
     augmentation: Augmentation | None = None
+    with_truth: bool = False
+
+    def starts(self, num_frames: int) -> range:
+        """First frames of the windows of a sequence."""
+        return window_starts(num_frames, self.length, self.overlap)
 
 
 @dataclass
@@ -65,10 +72,12 @@ class Clip:
     frames: Tensor
     targets: list[TargetFrame]
     padding_mask: Tensor
-    sequence_name: str
+    sequence: SequenceInfo
     frame_indices: Tensor
-    original_size: tuple[int, int]
     seed: int
+    is_last: bool
+    truth: SequenceTruth | None = None
+    originals: Tensor | None = None
 
 
 class ClipDataset(Dataset[Clip]):
@@ -92,7 +101,7 @@ class ClipDataset(Dataset[Clip]):
             [
                 (number, start)
                 for number, info in enumerate(self.sequences)
-                for start in _window_starts(info.num_frames, sampling)
+                for start in sampling.starts(info.num_frames)
             ]
         )
 
@@ -116,35 +125,35 @@ class ClipDataset(Dataset[Clip]):
         frames = placement.cut(torch.stack([self.source.frame(sequence, index) for index in indices]))
         if augmentation is not None:
             frames = augmentation.recolour(frames, random)
+        is_last = info.num_frames - 1 in indices
         clip = Clip(
             frames=placement.frame(frames),
             targets=_place([self.source.targets(sequence, index) for index in indices], placement),
             padding_mask=torch.zeros(len(indices), dtype=torch.bool),
-            sequence_name=info.name,
+            sequence=info,
             frame_indices=torch.tensor(indices),
-            original_size=original,
             seed=seed,
+            is_last=is_last,
+            truth=self.source.truth(sequence) if is_last and self.sampling.with_truth else None,
         )
-        return _pad(clip, self.sampling.length, blank)
+        clip = pad(clip, self.sampling.length)
+        return _blank(clip) if blank else clip
 
 
 def collate(clips: Sequence[Clip]) -> SceneBatch:
     """Batch clips of equal length and size."""
+    originals = [clip.originals for clip in clips if clip.originals is not None]
     return SceneBatch(
         frames=torch.stack([clip.frames for clip in clips]),
         targets=[clip.targets for clip in clips],
         padding_mask=torch.stack([clip.padding_mask for clip in clips]),
-        sequence_names=[clip.sequence_name for clip in clips],
+        sequences=[clip.sequence for clip in clips],
         frame_indices=torch.stack([clip.frame_indices for clip in clips]),
-        original_sizes=torch.tensor([clip.original_size for clip in clips]),
         seeds=torch.tensor([clip.seed for clip in clips]),
+        is_last=[clip.is_last for clip in clips],
+        truths=[clip.truth for clip in clips],
+        originals=originals if len(originals) == len(clips) else None,
     )
-
-
-def _window_starts(num_frames: int, sampling: ClipSampling) -> range:
-    """Windows that cover every frame; a window that adds no frame to the one before is left out."""
-    overlap = sampling.length - sampling.step
-    return range(0, max(1, num_frames - overlap), sampling.step)
 
 
 def _frame_indices(start: int, num_frames: int, sampling: ClipSampling, random: np.random.RandomState) -> list[int]:
@@ -153,7 +162,8 @@ def _frame_indices(start: int, num_frames: int, sampling: ClipSampling, random: 
     room = (num_frames - 1) // max(1, sampling.length - 1)
     stride = max(1, min(int(random.randint(least, largest + 1)), room))
     if sampling.jitter:
-        num_windows, window = len(_window_starts(num_frames, sampling)), start // sampling.step
+        starts = sampling.starts(num_frames)
+        num_windows, window = len(starts), starts.index(start)
         num_starts = max(1, num_frames - stride * (sampling.length - 1))
         low, high = (edge * num_starts // num_windows for edge in (window, window + 1))
         start = int(random.randint(low, max(low + 1, high)))
@@ -169,18 +179,25 @@ def _place(targets: list[TargetFrame], placement: Placement) -> list[TargetFrame
     return [replace(target, boxes=boxes)[visible] for target, boxes, visible in columns]
 
 
-def _pad(clip: Clip, length: int, blank: bool) -> Clip:
+def pad(clip: Clip, length: int) -> Clip:
     """Repeat the last frame up to the length, marked as padding and without objects."""
     missing = length - len(clip.targets)
-    if missing:
-        clip.frames = torch.cat([clip.frames, clip.frames[-1:].expand(missing, -1, -1, -1)])
-        clip.frame_indices = torch.cat([clip.frame_indices, clip.frame_indices[-1:].expand(missing)])
-        clip.targets = clip.targets + [TargetFrame.empty() for _ in range(missing)]
-        clip.padding_mask = torch.cat([clip.padding_mask, torch.ones(missing, dtype=torch.bool)])
-    if blank:
-        clip.targets = [TargetFrame.empty() for _ in range(length)]
-        clip.padding_mask = torch.ones(length, dtype=torch.bool)
-    return clip
+    if not missing:
+        return clip
+    return replace(
+        clip,
+        frames=torch.cat([clip.frames, clip.frames[-1:].expand(missing, -1, -1, -1)]),
+        frame_indices=torch.cat([clip.frame_indices, clip.frame_indices[-1:].expand(missing)]),
+        targets=clip.targets + [TargetFrame.empty() for _ in range(missing)],
+        padding_mask=torch.cat([clip.padding_mask, torch.ones(missing, dtype=torch.bool)]),
+    )
+
+
+def _blank(clip: Clip) -> Clip:
+    """The clip as nothing but padding."""
+    length = len(clip.targets)
+    targets, padding_mask = [TargetFrame.empty() for _ in range(length)], torch.ones(length, dtype=torch.bool)
+    return replace(clip, targets=targets, padding_mask=padding_mask, is_last=False, truth=None)
 
 
 def mixed_seed(*numbers: int) -> int:

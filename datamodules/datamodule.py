@@ -8,11 +8,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from datamodules.augmentation import Augmentation
 from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
-from datamodules.sampler import ClipSampler
+from datamodules.sampler import ClipSampler, SequenceSampler
 from datamodules.source import Source
 from datamodules.synthetic import SyntheticScenes
 from scene_model.batch import SceneBatch
@@ -26,11 +26,17 @@ class SceneDataModule(pl.LightningDataModule):
         train: source of the training sequences, by class_path; null: the built-in `SyntheticScenes`.
         val: source of the validation sequences; null: other scenes of `SyntheticScenes`.
         test: source of the test sequences; null: those of `val`.
+        predict_path: what `predict` runs on: a video file, a folder of images, a sequence in MOTChallenge layout, or a
+            folder of any of these.
         batch_size: clips per batch and process.
         num_workers: processes that read data; 0 reads in the training process.
         clip_length: frames per clip.
         temporal_stride: least and largest step from one frame of a training clip to the next.
         val_overlap: frames that neighbouring validation clips share.
+        val_sequences: track the whole validation sequences too, as `test` does.
+        window_length: frames per window where whole videos are tracked; null: `clip_length`.
+        window_overlap: frames that neighbouring windows share there; linked from the model's tracking on the command
+            line. Short windows share all their frames but one.
         clips_per_epoch: training clips per epoch; null: as many as fit side by side into the sequences.
         image_size: (height, width) of the frames that the model sees; originals are letterboxed.
         mean: of the channels, in [0, 1]; subtracted on the device.
@@ -44,11 +50,15 @@ class SceneDataModule(pl.LightningDataModule):
         train: Source | None = None,
         val: Source | None = None,
         test: Source | None = None,
+        predict_path: str | None = None,
         batch_size: int = 4,
         num_workers: int = 0,
         clip_length: int = 4,
         temporal_stride: tuple[int, int] = (1, 2),
         val_overlap: int = 0,
+        val_sequences: bool = False,
+        window_length: int | None = None,
+        window_overlap: int = 2,
         clips_per_epoch: int | None = None,
         image_size: tuple[int, int] = (128, 128),
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
@@ -66,6 +76,9 @@ class SceneDataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.clip_length, self.val_overlap = clip_length, val_overlap
         self.temporal_stride, self.clips_per_epoch = temporal_stride, clips_per_epoch
+        self.val_sequences, self.predict_path = val_sequences, predict_path
+        self.window_length = clip_length if window_length is None else window_length
+        self.window_overlap = min(window_overlap, self.window_length - 1)
         self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
         self.mean, self.std = mean, std
         self._validate_options()
@@ -81,7 +94,7 @@ class SceneDataModule(pl.LightningDataModule):
         for key in ("train", "val", "test"):
             source = getattr(self, key)
             _require(isinstance(source, Source), f"data.{key}: expected a Source, got {source!r}")
-        for name, least in {"batch_size": 1, "clip_length": 1, "num_workers": 0, "seed": 0}.items():
+        for name, least in {"batch_size": 1, "clip_length": 1, "num_workers": 0, "window_length": 1, "seed": 0}.items():
             value = getattr(self, name)
             _require(value >= least, f"data.{name}: expected at least {least}, got {value}")
         overlap, length, clips = self.val_overlap, self.clip_length, self.clips_per_epoch
@@ -137,33 +150,44 @@ class SceneDataModule(pl.LightningDataModule):
         """Shuffled, augmented clips with random temporal stride."""
         sampling = ClipSampling(
             length=self.clip_length,
-            step=self.clip_length,
             size=self.image_size,
             seed=self.seed,
             stride=self.temporal_stride,
             jitter=True,
             augmentation=self.augmentation,
         )
-        return self._loader(ClipDataset(self.train, sampling), self.clips_per_epoch, shuffle=True)
+        return self._clip_loader(ClipDataset(self.train, sampling), self.clips_per_epoch, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Clip]:
-        """All clips in order."""
-        sampling = ClipSampling(
-            length=self.clip_length,
-            step=self.clip_length - self.val_overlap,
-            size=self.image_size,
-        )
-        return self._loader(ClipDataset(self.val, sampling))
+    def val_dataloader(self) -> DataLoader[Clip] | list[DataLoader[Clip]]:
+        """All clips in order and, if `val_sequences` asks for them, the windows of whole sequences."""
+        sampling = ClipSampling(self.clip_length, self.image_size, overlap=self.val_overlap)
+        clips = self._clip_loader(ClipDataset(self.val, sampling))
+        return [clips, self._sequence_loader(self.val)] if self.val_sequences else clips
 
-    def _loader(self, dataset: ClipDataset, num_clips: int | None = None, shuffle: bool = False) -> DataLoader[Clip]:
+    def test_dataloader(self) -> DataLoader[Clip]:
+        """The windows of whole sequences, in order."""
+        return self._sequence_loader(self.test)
+
+    def _clip_loader(
+        self, dataset: ClipDataset, num_clips: int | None = None, shuffle: bool = False
+    ) -> DataLoader[Clip]:
+        num_replicas, rank = self._processes
         sampler = ClipSampler(
-            dataset,
-            num_clips=num_clips,
-            shuffle=shuffle,
-            seed=self.seed,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
+            dataset, num_clips=num_clips, shuffle=shuffle, seed=self.seed, num_replicas=num_replicas, rank=rank
         )
+        return self._loader(dataset, sampler)
+
+    def _sequence_loader(self, source: Source) -> DataLoader[Clip]:
+        sampling = ClipSampling(self.window_length, self.image_size, overlap=self.window_overlap, with_truth=True)
+        dataset = ClipDataset(source, sampling)
+        return self._loader(dataset, SequenceSampler(dataset, *self._processes))
+
+    @property
+    def _processes(self) -> tuple[int, int]:
+        """How many processes run, and the number of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _loader(self, dataset: ClipDataset, sampler: Sampler[Any]) -> DataLoader[Clip]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from datamodules.image_files import FrameCache, read_image
 from datamodules.mot_folder import SequenceFolder, find_sequences, read_folder
-from datamodules.source import SequenceInfo, Source
-from scene_model.batch import TargetFrame
+from datamodules.source import Source
+from scene_model.batch import SequenceInfo, SequenceTruth, TargetFrame
 from scene_model.errors import UserError
 from scene_model.mot_rules import MOT_CLASSES, Benchmark, ClassRules, class_rules
 from scene_model.mot_text import IntArray, MotTable, read_mot
@@ -81,13 +81,9 @@ class MOTChallenge(Source):
     def targets(self, sequence: int, index: int) -> TargetFrame:  # noqa: D102
         return self._sequences[sequence].objects.frame(index)
 
-    def raw_annotations(self, sequence: int) -> MotTable:
+    def truth(self, sequence: int) -> SequenceTruth:
         """The rows of gt/gt.txt within `frame_range`, as they are, frames counted from 0 at its start."""
-        return self._sequences[sequence].table
-
-    def rules_of(self, sequence: int) -> ClassRules:
-        """Which of these rows count, and under whose rules."""
-        return self._sequences[sequence].rules
+        return SequenceTruth(self._sequences[sequence].table, self._sequences[sequence].rules)
 
     @cached_property
     def _sequences(self) -> list[_Sequence]:

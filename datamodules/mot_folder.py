@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.image_files import image_size
-from datamodules.source import SequenceInfo
+from scene_model.batch import SequenceInfo
 from scene_model.errors import UserError
 
 _NUMBERED_IMAGE = re.compile(r"(?!\.)(.*?)(\d+)(\.(?:jpe?g|png))", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Which clips an epoch consists of, in what order, on which process: a function of (seed, epoch) alone."""
+"""Which clips are read, in what order, on which process: of an epoch a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from datamodules.clips import ClipDataset, ClipRequest, mixed_seed
@@ -59,6 +60,39 @@ class ClipSampler(DistributedSampler[Any]):
     def _evaluation_request(self, position: int) -> ClipRequest:
         window = min(position, self.num_windows - 1)
         return ClipRequest(window, window, blank=position >= self.num_windows)
+
+
+class SequenceSampler(Sampler[ClipRequest]):
+    """Deals whole sequences out to the processes: all windows of a sequence go to one of them, in order.
+
+    The longest sequences are dealt first, each to the process that has least to do so far. All processes get equally
+    many clips; those that have fewer fill up with blank ones.
+
+    Args:
+        dataset: whose windows are dealt.
+        num_replicas: number of processes.
+        rank: of this process.
+    """
+
+    def __init__(self, dataset: ClipDataset, num_replicas: int = 1, rank: int = 0) -> None:
+        sequence_of = dataset.windows[:, 0]
+        num_windows = np.bincount(sequence_of)
+        loads = np.zeros(num_replicas, dtype=np.int64)
+        owners = np.zeros(len(num_windows), dtype=np.int64)
+        for sequence in np.argsort(-num_windows, kind="stable"):
+            owners[sequence] = loads.argmin()
+            loads[owners[sequence]] += num_windows[sequence]
+        self._windows = np.flatnonzero(owners[sequence_of] == rank)
+        self._length = int(loads.max())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[ClipRequest]:
+        for window in self._windows.tolist():
+            yield ClipRequest(window, window)
+        for _ in range(self._length - len(self._windows)):
+            yield ClipRequest(0, 0, blank=True)
 
 
 @lru_cache(maxsize=2)

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from scene_model.batch import TargetFrame
-
-
-@dataclass(frozen=True)
-class SequenceInfo:
-    """What is known of a sequence without reading its frames.
-
-    Args:
-        name: unique within the source, safe as a file name.
-        num_frames: number of frames, at least 1.
-        height: of a frame, in pixels.
-        width: of a frame, in pixels.
-        fps: frames per second.
-    """
-
-    name: str
-    num_frames: int
-    height: int
-    width: int
-    fps: float
+from scene_model.batch import SequenceInfo, SequenceTruth, TargetFrame
+from scene_model.mot_rules import class_rules
+from scene_model.mot_text import MotTable
 
 
 class Source(ABC):
@@ -56,3 +39,19 @@ class Source(ABC):
     @abstractmethod
     def targets(self, sequence: int, index: int) -> TargetFrame:
         """The annotated objects of that frame; empty where the source has no annotations."""
+
+    def truth(self, sequence: int) -> SequenceTruth:
+        """All annotations of a sequence, as they are scored: those of `targets`, unless a format knows better."""
+        info = self.sequences()[sequence]
+        frames = [self.targets(sequence, index) for index in range(info.num_frames)]
+        boxes = np.concatenate([frame.boxes.double().numpy() for frame in frames])
+        corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
+        table = MotTable(
+            frames=np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]),
+            track_ids=np.concatenate([frame.track_ids.numpy() for frame in frames]),
+            boxes=corners * [info.width, info.height, info.width, info.height],
+            conf=np.concatenate([~frame.ignore.numpy() for frame in frames]).astype(np.float64),
+            classes=np.concatenate([frame.labels.numpy() for frame in frames]) + 1.0,
+            visibility=np.ones(len(boxes)),
+        )
+        return SequenceTruth(table, class_rules("DanceTrack", self.class_names, self.class_names))

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.source import SequenceInfo, Source
+from datamodules.source import Source
 from datamodules.synthetic_cast import SceneConfig
 from datamodules.synthetic_render import SHAPES
 from datamodules.synthetic_scene import Scene, build_scene
-from scene_model.batch import TargetFrame
+from scene_model.batch import SequenceInfo, TargetFrame
 from scene_model.errors import UserError
 
 FPS = 10.0

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scene_model.batch import SceneBatch, TargetFrame
+    from scene_model.batch import SceneBatch, SequenceInfo, SequenceTruth, TargetFrame
     from scene_model.config import SceneModelConfig
     from scene_model.errors import UserError
     from scene_model.heads import BBoxHead, Head
@@ -33,6 +33,8 @@ _HOMES = {
     "SceneModel": "scene_model.network.model",
     "SceneModelConfig": "scene_model.config",
     "SceneModelLightningModule": "scene_model.lightning_module",
+    "SequenceInfo": "scene_model.batch",
+    "SequenceTruth": "scene_model.batch",
     "TargetFrame": "scene_model.batch",
     "UserError": "scene_model.errors",
     "build_scene_model": "scene_model.network.model",
@@ -47,6 +49,8 @@ __all__ = [
     "SceneModel",
     "SceneModelConfig",
     "SceneModelLightningModule",
+    "SequenceInfo",
+    "SequenceTruth",
     "TargetFrame",
     "UserError",
     "build_scene_model",

@@ -1,4 +1,4 @@
-"""What travels from the data to the model: annotated frames and batches of clips.
+"""What travels from the data to the model: annotated frames, batches of clips, and what is known of their sequences.
 
 Letters used for shapes everywhere in this package: B clips, T frames, Q queries, C classes, D channels, N objects,
 H W pixels. Boxes are (cx, cy, w, h), normalised to [0, 1] of the frame, unless a name says ``xyxy`` or ``pixels``.
@@ -11,6 +11,41 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from scene_model.mot_rules import ClassRules
+from scene_model.mot_text import MotTable
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """What is known of a sequence without reading its frames.
+
+    Args:
+        name: unique within the source, safe as a file name.
+        num_frames: number of frames, at least 1; of a video file an estimate, which says 0 where there is none.
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
+        fps: frames per second.
+    """
+
+    name: str
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class SequenceTruth:
+    """All annotations of a sequence, and how they are scored.
+
+    Args:
+        table: boxes in pixels of the original frames, classes by their number in the rules, conf 0 where ignored.
+        rules: which of the rows count.
+    """
+
+    table: MotTable
+    rules: ClassRules
 
 
 @dataclass
@@ -56,19 +91,24 @@ class SceneBatch:
         targets: B lists of T annotated frames. They stay on the host: the losses pack them there and copy them in one
             go, so that finding a clip's identities never waits for the device.
         padding_mask: bool ``[B, T]``, True where a frame is padding and adds nothing to any loss, metric or picture.
-        sequence_names: B names of the sequences that the clips were cut from.
+        sequences: B descriptions of the sequences that the clips were cut from.
         frame_indices: int64 ``[B, T]``, 0-based frame numbers in the sequence (the last real one on padding).
-        original_sizes: int64 ``[B, 2]``, (height, width) in pixels before the letterbox.
         seeds: int64 ``[B]``, one per clip; every random draw for the clip is a function of it.
+        is_last: B flags, True where no later clip holds frames of the same sequence.
+        truths: B annotations of whole sequences, given where a clip is the last one and its sequence is to be scored.
+        originals: B stacks of frames before the letterbox, uint8 ``[T, 3, h, w]`` on the host, padding left out; given
+            where results are to be drawn.
     """
 
     frames: Tensor
     targets: list[list[TargetFrame]]
     padding_mask: Tensor
-    sequence_names: list[str]
+    sequences: list[SequenceInfo]
     frame_indices: Tensor
-    original_sizes: Tensor
     seeds: Tensor
+    is_last: list[bool]
+    truths: list[SequenceTruth | None]
+    originals: list[Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -30,6 +30,7 @@ from scene_model.heads import BBoxHead, Head
 from scene_model.metrics.clip_identity import ClipIdentity
 from scene_model.network.backbone import weights_to_follow
 from scene_model.network.model import build_scene_model
+from scene_model.tracking import LinkingConfig, VideoTracker
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import COUNTS, HeadAdapter
 from scene_model.training.optim import build_optimizer, cosine_schedule, follow_options, warmed_up
@@ -48,6 +49,7 @@ class SceneModelLightningModule(pl.LightningModule):
         denoiser: contrastive denoising; null switches it off.
         optimizer: AdamW.
         scheduler: cosine with warm-up; null keeps the learning rate constant.
+        tracking: how the windows of a video are linked, in test and predict.
         num_classes: number of classes; linked from the data on the command line.
         class_names: their names; linked from the data.
         mean: of the frames' channels, in [0, 1], for showing pictures; linked from the data.
@@ -71,6 +73,7 @@ class SceneModelLightningModule(pl.LightningModule):
         denoiser: DenoiserConfig | None = DenoiserConfig(),
         optimizer: OptimizerConfig = OptimizerConfig(),
         scheduler: SchedulerConfig | None = SchedulerConfig(),
+        tracking: LinkingConfig = LinkingConfig(),
         num_classes: int = 1,
         class_names: list[str] | None = None,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
@@ -100,6 +103,8 @@ class SceneModelLightningModule(pl.LightningModule):
         self.head_adapter = HeadAdapter(self.config)
         self.denoiser = DinoDenoiser(denoiser, num_classes)
         self.metric_state = ClipIdentity()
+        self.tracking = tracking
+        self.tracker = VideoTracker(tracking)
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
 
@@ -144,14 +149,48 @@ class SceneModelLightningModule(pl.LightningModule):
         self.log_dict(terms, batch_size=len(batch))
         return losses["total"]
 
-    def validation_step(self, batch: SceneBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Log losses and count matches; the outputs go to callbacks such as the one that draws pictures."""
+    def validation_step(self, batch: SceneBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Log losses and count matches; the outputs go to callbacks such as the one that draws pictures.
+
+        Where there is a second dataloader, it holds whole sequences to track, as in `test_step`.
+        """
+        if dataloader_idx:
+            return self._track(batch)
         outputs, losses = self._predict_and_compare(batch)
         self.metric_state.update(*(losses.pop(name) for name in COUNTS))
         terms = {f"val/{name}": value for name, value in losses.items()}
         num_targets = sum(int((~frame.ignore).sum()) for clip in batch.targets for frame in clip)  # on the host
-        self.log_dict(terms, batch_size=max(1, num_targets), on_step=False, on_epoch=True, sync_dist=True)
+        self.log_dict(
+            terms,
+            batch_size=max(1, num_targets),
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            add_dataloader_idx=False,
+        )
         return outputs
+
+    def test_step(self, batch: SceneBatch, batch_idx: int) -> dict[str, Any]:
+        """Track the videos of a batch of windows; see `VideoTracker` on their order.
+
+        Returns:
+            the outputs for each window and, as ``tracks``, the `FinalTracks` of the videos; callbacks score them.
+        """
+        return self._track(batch)
+
+    def predict_step(self, batch: SceneBatch, batch_idx: int) -> dict[str, Any]:
+        """As `test_step`; callbacks write the tracks."""
+        return self._track(batch)
+
+    def _track(self, batch: SceneBatch) -> dict[str, Any]:
+        outputs = self.model(batch.frames, padding_mask=batch.padding_mask)
+        return outputs | {"tracks": self.tracker.update(batch, outputs)}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget videos that were left unfinished."""
+        self.tracker = VideoTracker(self.tracking)
+
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all clips together."""

@@ -69,10 +69,17 @@ class MotTable:
         return MotTable(*(getattr(self, field.name)[keep] for field in fields(self)))
 
     @classmethod
-    def of_tracks(cls, frames: IntArray, track_ids: IntArray, boxes: FloatArray, conf: FloatArray) -> MotTable:
-        """A tracker's output: class and visibility are -1, as the benchmarks ask for."""
+    def of_tracks(
+        cls,
+        frames: IntArray,
+        track_ids: IntArray,
+        boxes: FloatArray,
+        conf: FloatArray,
+        classes: FloatArray | None = None,
+    ) -> MotTable:
+        """A tracker's output: visibility, and the class where it is not given, is -1, as the benchmarks ask for."""
         unknown = np.full(len(frames), -1.0)
-        return cls(frames, track_ids, boxes, conf, unknown, unknown)
+        return cls(frames, track_ids, boxes, conf, unknown if classes is None else classes, unknown)
 
 
 def read_mot(path: str | Path, num_frames: int | None = None, ground_truth: bool = True) -> MotTable:

@@ -85,6 +85,13 @@ class WindowLinker:
         self._forget(max(num_pending, _HISTORY))
         return rows
 
+    @property
+    def next_frame(self) -> int:
+        """The first frame whose rows are not final."""
+        if self._num_final < len(self._frames):
+            return int(self._frames[self._num_final])
+        return int(self._frames[-1]) + 1 if len(self._frames) else 0
+
     def finish(self) -> TrackRows:
         """The rows of all frames that are not final yet: the video has ended."""
         return self._finalise(len(self._frames))
@@ -134,8 +141,7 @@ class WindowLinker:
         if self._tracks is None:
             return
         drop = max(len(self._frames) - num_frames, 0)
-        next_frame = self._frames[self._num_final] if self._num_final < len(self._frames) else self._frames[-1] + 1
-        unseen = next_frame - self._tracks.motion.last - 1
+        unseen = self.next_frame - self._tracks.motion.last - 1
         self._tracks = self._tracks[unseen <= self._config.max_age]
         self._tracks.shift(drop, add=0)
         self._frames = self._frames[drop:]

@@ -2,8 +2,8 @@
 
 import torch
 
-from datamodules.source import SequenceInfo, Source
-from scene_model.batch import TargetFrame
+from datamodules.source import Source
+from scene_model.batch import SequenceInfo, TargetFrame
 
 BRIGHT, DARK = 220, 30
 

@@ -4,7 +4,7 @@ import torch
 from moving_rectangle import DARK, draw, edges, find, normalised
 
 from datamodules.augmentation import Augmentation
-from datamodules.geometry import Placement, clip_boxes, letterbox
+from scene_model.placement import Placement, clip_boxes, letterbox
 
 SIZES = [  # original, model's frame
     ((96, 96), (96, 96)),
