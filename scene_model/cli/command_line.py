@@ -39,7 +39,7 @@ class CheckpointCLI(LightningCLI):
     Args:
         model_class: LightningModule, which calls ``save_hyperparameters``.
         datamodule_class: LightningDataModule, likewise; ``class_names`` and ``check(command)`` are its own checks.
-            A model's own are ``check(trainer)``, before training.
+            A model's own are ``check(trainer)``, before training; a callback's ``check(command, folder)``.
         args: as on the command line; None takes those of this process.
         kwargs: of LightningCLI.
     """
@@ -71,6 +71,8 @@ class CheckpointCLI(LightningCLI):
                 "Path of a checkpoint; last: the newest last.ckpt below trainer.default_root_dir. The model and data "
                 "options that it was trained with hold, where no config file and no flag says otherwise."
             )
+        if "predict" in self._subcommand_parsers:  # else every output of a video would stay in memory
+            self._subcommand_parsers["predict"].set_defaults(return_predictions=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with the options of the checkpoint, if one is named, as defaults."""
@@ -151,8 +153,7 @@ class CheckpointCLI(LightningCLI):
             if options.logger in (None, True) and not options.barebones:
                 kwargs["logger"] = run_loggers(folder)
             trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
-            if self.subcommand == "fit" and hasattr(self.model, "check"):
-                self.model.check(trainer)
+            self._check_parts(trainer, folder)
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "") is None:
                 callback.dirpath = str(folder / "checkpoints")  # type: ignore[attr-defined]
@@ -178,6 +179,13 @@ class CheckpointCLI(LightningCLI):
             self.checkpoint = None
         elif self.subcommand != "fit":
             rank_zero_warn(f"{self.subcommand} without --ckpt_path: the weights are those of an untrained model")
+
+    def _check_parts(self, trainer: Trainer, folder: Path) -> None:
+        if self.subcommand == "fit" and hasattr(self.model, "check"):
+            self.model.check(trainer)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "check"):
+                callback.check(self.subcommand, folder)
 
     @rank_zero_only
     def _save_config(self, path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Identity over whole sequences: our linking of windows beside the same detections linked by overlap alone.
+
+    python benchmarks/linking.py CKPT                                # 8 synthetic test scenes of 300 frames
+    python benchmarks/linking.py CKPT --root PETS09-S2L1 --frame_range 596 795
+
+The network sees every window once; the rows below differ in linking only:
+
+- windows: `WindowLinker` as the checkpoint's `model.tracking` sets it
+- windows, IoU only: the same, without embeddings, classes and motion: shared frames must overlap
+- frames, IoU only: boxes of single frames, each joined to the track whose last box overlaps it most (Hungarian, IoU
+  of 0.3 at least, tracks wait as long as ours); a query's identity over its window is not used
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_convert, box_iou
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from datamodules import MOTChallenge, SceneDataModule, Source, SyntheticScenes
+from scene_model import SceneModelLightningModule
+from scene_model.metrics import TrackedSequence, apply_rules, score, scores_table
+from scene_model.mot_text import MotTable
+from scene_model.placement import letterbox
+from scene_model.tracking import LinkingConfig, TrackRows, Window, WindowLinker
+
+
+@torch.inference_mode()
+def windows_of(module: SceneModelLightningModule, data: SceneDataModule) -> dict[str, list[Window]]:
+    windows: dict[str, list[Window]] = {}
+    for batch in data.test_dataloader():
+        batch = data.on_after_batch_transfer(batch, 0)
+        outputs = module(batch.frames, batch.padding_mask)
+        for info, window in zip(batch.sequences, Window.of_outputs(outputs, batch.frame_indices, batch.padding_mask)):
+            windows.setdefault(info.name, []).append(window)
+    return windows
+
+
+def linked_windows(windows: Iterable[Window], config: LinkingConfig) -> TrackRows:
+    linker = WindowLinker(config)
+    parts = [linker.update(window) for window in windows] + [linker.finish()]
+    rows = parts[0]
+    for part in parts[1:]:
+        rows = rows.followed_by(part)
+    return rows
+
+
+def linked_frames(windows: Iterable[Window], config: LinkingConfig, min_iou: float = 0.3) -> TrackRows:
+    """Detections are those that our linker reports: of each query and frame over the threshold, duplicates dropped."""
+    detections = linked_windows(windows, replace(config, birth_threshold=config.keep_threshold))
+    ids = np.zeros(len(detections), dtype=np.int64)
+    last_boxes, last_seen = torch.zeros(0, 4), np.zeros(0, dtype=np.int64)
+    for frame in np.unique(detections.frames):
+        rows = np.flatnonzero(detections.frames == frame)
+        boxes = box_convert(torch.from_numpy(detections.boxes[rows]), "cxcywh", "xyxy").float()
+        iou = box_iou(last_boxes, boxes).numpy() * (frame - last_seen <= config.max_age + 1)[:, None]
+        tracks, columns = linear_sum_assignment(iou, maximize=True)
+        linked = iou[tracks, columns] >= min_iou
+        owner = np.full(len(rows), -1)
+        owner[columns[linked]] = tracks[linked]
+        born = np.flatnonzero(owner < 0)
+        owner[born] = len(last_seen) + np.arange(len(born))
+        last_boxes = torch.cat([last_boxes, boxes[born]])
+        last_seen = np.concatenate([last_seen, np.zeros(len(born), dtype=np.int64)])
+        last_boxes[owner], last_seen[owner] = boxes, frame
+        ids[rows] = owner + 1
+    return replace(detections, track_ids=ids)
+
+
+def scored(source: Source, size: tuple[int, int], rows_of: dict[str, TrackRows]) -> dict[str, float]:
+    sequences = []
+    for number, info in enumerate(source.sequences()):
+        rows = rows_of[info.name]
+        boxes = letterbox((info.height, info.width), size).to_original_pixels(torch.from_numpy(rows.boxes)).numpy()
+        tracker = MotTable.of_tracks(rows.frames, rows.track_ids, boxes, rows.scores)
+        truth = source.truth(number)
+        truth_table, tracker = apply_rules(truth.table, tracker[(boxes[:, 2:] > 0).all(1)], truth.rules)
+        sequences.append((info.name, TrackedSequence.of(truth_table, tracker, info.num_frames)))
+    return score(sequences)["COMBINED"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ckpt", type=Path)
+    parser.add_argument("--root", help="a MOTChallenge folder; left out: synthetic scenes")
+    parser.add_argument("--frame_range", type=int, nargs=2)
+    parser.add_argument("--num_scenes", type=int, default=8)
+    parser.add_argument("--window_length", type=int)
+    options = parser.parse_args()
+    module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
+    saved = torch.load(options.ckpt, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
+    source = (
+        MOTChallenge(options.root, tuple(options.frame_range) if options.frame_range else None)
+        if options.root
+        else SyntheticScenes(split="test", num_scenes=options.num_scenes, num_frames=300)
+    )
+    names = ("clip_length", "image_size", "mean", "std", "batch_size")
+    data = SceneDataModule(
+        test=source,
+        window_length=options.window_length,
+        window_overlap=module.tracking.overlap,
+        **{name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names},
+    )
+    windows = windows_of(module, data)
+    config = module.tracking
+    iou_only = replace(config, embedding_weight=0.0, class_weight=0.0, max_distance=0.0)
+    ways = {
+        "windows": lambda parts: linked_windows(parts, config),
+        "windows, IoU only": lambda parts: linked_windows(parts, iou_only),
+        "frames, IoU only": lambda parts: linked_frames(parts, config),
+    }
+    rows = {
+        name: scored(source, data.image_size, {key: way(parts) for key, parts in windows.items()})
+        for name, way in ways.items()
+    }
+    from rich.console import Console
+
+    Console(width=140).print(scores_table(rows))
+
+
+if __name__ == "__main__":
+    main()
