@@ -12,8 +12,8 @@ class LinkingConfig:
     """How the windows of a video become tracks.
 
     Args:
-        overlap: frames that neighbouring windows share. More of them make links safer and cost time; with 0, tracks go
-            on by predicted motion alone.
+        overlap: frames that neighbouring windows share, at most all but one. More of them make links safer and cost
+            time; with 0, tracks go on by predicted motion alone.
         birth_threshold: existence score that a query must reach in a frame of its window to start a track.
         keep_threshold: existence score from which a track counts as seen in a frame, and is reported there.
         max_age: frames in a row in which a track may go unseen and still come back.
@@ -62,4 +62,4 @@ class LinkingConfig:
 
     def _require(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
-            raise UserError(f"tracking.{name}: expected {expected}, got {getattr(self, name)}")
+            raise UserError(f"model.tracking.{name}: expected {expected}, got {getattr(self, name)}")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scene_model.errors import UserError
 from scene_model.tracking.columns import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -71,12 +70,12 @@ def window_starts(num_frames: int, length: int, overlap: int) -> range:
         overlap: frames that neighbouring windows share.
 
     Raises:
-        UserError: the windows would not advance.
+        ValueError: the windows would not advance.
 
     Example:
         >>> [(start, min(start + 8, 21)) for start in window_starts(21, length=8, overlap=2)]
         [(0, 8), (6, 14), (12, 20), (18, 21)]
     """
     if not 0 <= overlap < length:
-        raise UserError(f"tracking.overlap: expected fewer than the {length} frames of a window, got {overlap}")
+        raise ValueError(f"windows of {length} frames can share 0 to {length - 1} of them, got {overlap}")
     return range(0, max(min(num_frames, 1), num_frames - overlap), length - overlap)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from scene_model.batch import SceneBatch, TargetFrame
+from scene_model.batch import SceneBatch, SequenceInfo, TargetFrame
 
 COLUMNS = ("boxes", "labels", "track_ids", "ignore")
 
@@ -22,16 +22,19 @@ def make_batch():
         frames=torch.randint(0, 256, (2, 3, 3, 8, 8), dtype=torch.uint8),
         targets=[[target(2), target(0), target(5)], [target(0), TargetFrame.empty(), target(1)]],
         padding_mask=torch.tensor([[False, False, False], [False, True, True]]),
-        sequence_names=["a", "b"],
+        sequences=[SequenceInfo("a", 9, 8, 8, 10.0), SequenceInfo("b", 4, 4, 6, 25.0)],
         frame_indices=torch.arange(6).reshape(2, 3),
-        original_sizes=torch.tensor([[8, 8], [4, 6]]),
         seeds=torch.tensor([2**61, 7]),
+        is_last=[False, True],
+        truths=[None, None],
     )
 
 
 def assert_same(one, other):
-    assert (one.sequence_names, len(one)) == (other.sequence_names, len(other))
-    for name in ("frames", "padding_mask", "frame_indices", "original_sizes", "seeds"):
+    for name in ("sequences", "is_last", "truths"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert len(one) == len(other)
+    for name in ("frames", "padding_mask", "frame_indices", "seeds"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
     assert [len(clip) for clip in one.targets] == [len(clip) for clip in other.targets]
     for clip, same in zip(one.targets, other.targets, strict=True):

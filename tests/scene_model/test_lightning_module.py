@@ -8,8 +8,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from scene_model import SceneModelLightningModule
-from scene_model.batch import SceneBatch
+from scene_model.batch import SceneBatch, SequenceInfo
 from scene_model.config import BackboneConfig, DecoderConfig, DenoiserConfig, EncoderConfig, SchedulerConfig
+from scene_model.training.head_adapter import COUNTS
 
 
 def small_module(**options):
@@ -33,10 +34,11 @@ def batches(count=2, clips=2, frames=2):
             frames=torch.randn(clips, frames, 3, 64, 64, generator=generator),
             targets=random_targets(clips, frames, seed=index),
             padding_mask=torch.zeros(clips, frames, dtype=torch.bool),
-            sequence_names=["s"] * clips,
+            sequences=[SequenceInfo("s", 4, 64, 64, 10.0)] * clips,
             frame_indices=torch.arange(frames).expand(clips, frames),
-            original_sizes=torch.full((clips, 2), 64),
             seeds=torch.arange(clips) + 10 * index,
+            is_last=[False] * clips,
+            truths=[None] * clips,
         )
         for index in range(count)
     ]
@@ -98,6 +100,17 @@ def test_validation_is_reproducible_with_its_denoising(fit, tmp_path):
     first = trainer.validate(module, loader(batches(2)), **options)
     torch.manual_seed(99)
     assert trainer.validate(module, loader(batches(2)), **options) == first
+
+
+def test_bf16_has_about_the_losses_of_float32():
+    module, batch = small_module().eval(), batches(1)[0]
+    _, exact = module._predict_and_compare(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, rounded = module._predict_and_compare(batch)
+    for name, loss in exact.items():
+        if name not in COUNTS:
+            assert rounded[name].dtype == torch.float32
+            torch.testing.assert_close(rounded[name], loss, rtol=0.05, atol=0.02)
 
 
 def test_bf16_trains_with_losses_in_float32(fit):

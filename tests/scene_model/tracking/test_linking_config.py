@@ -23,5 +23,5 @@ from scene_model.tracking import LinkingConfig
 )
 def test_errors_name_the_key(options):
     key, value = next(iter(options.items()))
-    with pytest.raises(UserError, match=rf"^tracking\.{key}: expected .*, got {value}$"):
+    with pytest.raises(UserError, match=rf"^model\.tracking\.{key}: expected .*, got {value}$"):
         LinkingConfig(**options)
