@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -80,6 +81,11 @@ class MotTable:
         """A tracker's output: visibility, and the class where it is not given, is -1, as the benchmarks ask for."""
         unknown = np.full(len(frames), -1.0)
         return cls(frames, track_ids, boxes, conf, unknown if classes is None else classes, unknown)
+
+    @classmethod
+    def joined(cls, tables: Sequence[MotTable]) -> MotTable:
+        """The rows of at least one table, one table's after the other's."""
+        return cls(*(np.concatenate([getattr(table, field.name) for table in tables]) for field in fields(cls)))
 
 
 def read_mot(path: str | Path, num_frames: int | None = None, ground_truth: bool = True) -> MotTable:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from scene_model.metrics.clear import clear_fields, clear_sums
 from scene_model.metrics.hota import hota_curves, hota_fields, hota_sums
 from scene_model.metrics.identity import identity_fields, identity_sums
-from scene_model.metrics.rules import apply_rules
-from scene_model.metrics.scores import score, scores_table
+from scene_model.metrics.report import print_scores, scores_table, write_scores
+from scene_model.metrics.rules import apply_rules, apply_rules_per_class
+from scene_model.metrics.scores import SequenceSums, combine, score
 from scene_model.metrics.sequence import TrackedSequence
 
 if TYPE_CHECKING:
@@ -23,17 +24,22 @@ __all__ = [
     "CLEAR",
     "HOTA",
     "Identity",
+    "SequenceSums",
     "TrackedSequence",
     "apply_rules",
+    "apply_rules_per_class",
     "clear_fields",
     "clear_sums",
+    "combine",
     "hota_curves",
     "hota_fields",
     "hota_sums",
     "identity_fields",
     "identity_sums",
+    "print_scores",
     "score",
     "scores_table",
+    "write_scores",
 ]
 
 _NEED_TORCH = {"HOTA", "CLEAR", "Identity"}

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
-
 from scene_model.errors import UserError
 from scene_model.metrics.files import pair_files, read_sequences
-from scene_model.metrics.scores import score, scores_table
+from scene_model.metrics.report import print_scores
+from scene_model.metrics.scores import score
 from scene_model.mot_rules import Benchmark
 
 
@@ -31,10 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(scores))
     else:
-        table, console = scores_table(scores), Console()
-        needed = console.measure(table, options=console.options.update_width(1000)).maximum
-        console.width = max(needed, console.width)
-        console.print(table)
+        print_scores(scores)
     return 0
 
 

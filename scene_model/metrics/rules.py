@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from scene_model.errors import UserError
@@ -45,6 +48,25 @@ def apply_rules(truth: MotTable, tracker: MotTable, rules: ClassRules) -> tuple[
         tracker = _without_distractors(truth, tracker, rules)
     counts = (truth.conf.astype(np.int64) != 0) & (rules.labels(truth.classes) >= 0)
     return truth[counts], tracker
+
+
+def apply_rules_per_class(truth: MotTable, tracker: MotTable, rules: ClassRules) -> Iterator[tuple[MotTable, MotTable]]:
+    """What `apply_rules` leaves of each class alone, in the order of the labels; under MOT15 there is one class.
+
+    Args:
+        truth: the rows of a ground truth, classes by their numbers in the rules.
+        tracker: the rows of `VideoTracker`, classes counted from 1 in the order of the labels.
+        rules: of the benchmark, for all classes that are scored.
+
+    Raises:
+        UserError: a class number of the ground truth has no meaning under these rules.
+    """
+    if rules.benchmark == "MOT15":
+        yield apply_rules(truth, tracker, rules)
+    for label, number in enumerate(rules.class_ids):
+        rows = tracker[tracker.classes == label + 1]
+        numbered = replace(rows, classes=np.full(len(rows), float(number)))
+        yield apply_rules(truth, numbered, replace(rules, class_ids=(number,)))
 
 
 def _check_classes(truth: MotTable, tracker: MotTable, rules: ClassRules) -> None:

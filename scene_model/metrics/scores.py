@@ -1,10 +1,15 @@
-"""All scores of many sequences: one row of fields each, and all of them combined."""
+"""All scores of many sequences: one row of fields each, and all of them combined.
+
+What a field is made of adds up, over sequences and likewise over classes: TrackEval's combination of sequences and its
+detection-averaged combination of classes ("cls_comb_det_av") are this same sum. So a sequence is scored once, to sums,
+which are small and can be kept, sent between processes and combined.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING
 
 from scene_model.metrics.clear import clear_fields, clear_fields_of_one, clear_sums
 from scene_model.metrics.hota import hota_fields, hota_sums
@@ -12,67 +17,71 @@ from scene_model.metrics.identity import identity_fields, identity_sums
 from scene_model.metrics.sequence import TrackedSequence
 from scene_model.mot_text import FloatArray
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 Sums = dict[str, FloatArray]
 Scores = dict[str, dict[str, float]]
 
 COMBINED = "COMBINED"
-_PERCENTAGES = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "IDP", "IDR")
-_COUNTS = ("IDSW", "Frag", "MT", "ML", "CLR_FN", "CLR_FP")
+
+
+@dataclass
+class SequenceSums:
+    """What the scores of one sequence are made of.
+
+    Args:
+        num_frames: length of the sequence.
+        by_class: the sums of each class, in the order of the labels.
+    """
+
+    num_frames: int
+    by_class: list[Sums] = field(default_factory=list)
+
+    def add(self, tracked: TrackedSequence) -> None:
+        """Adds the next class."""
+        self.by_class.append(hota_sums(tracked) | clear_sums(tracked) | identity_sums(tracked))
 
 
 def score(sequences: Iterable[tuple[str, TrackedSequence]]) -> Scores:
     """Scores sequences one by one and combined, in float64.
 
-    Combining adds up what the fields are made of, over sequences and likewise over classes: TrackEval's combination of
-    sequences and its detection-averaged combination of classes ("cls_comb_det_av") are this same sum. A name that comes
-    several times, once per class, makes one row.
-
     Args:
-        sequences: names, and what stands under them; at least one.
+        sequences: names, and what stands under them; at least one. A name that comes several times, once per class,
+            makes one row.
 
     Returns:
         Per name and, last, under "COMBINED": TrackEval's fields, and the number of frames as num_timesteps.
     """
-    sums_of: dict[str, Sums] = {}
-    lengths: dict[str, float] = {}
-    for name, sequence in sequences:
-        sums_of[name] = _add(sums_of.get(name, {}), _sums(sequence))
-        lengths[name] = float(sequence.num_frames)
+    sums: dict[str, SequenceSums] = {}
+    for name, tracked in sequences:
+        sums.setdefault(name, SequenceSums(tracked.num_frames)).add(tracked)
+    return combine(sums)
+
+
+def combine(sequences: Mapping[str, SequenceSums], class_names: Sequence[str] = ()) -> Scores:
+    """The fields of sequences, and of all of them together.
+
+    Args:
+        sequences: the sums of at least one sequence, by name.
+        class_names: names of the classes that were added to each; of several, each gets a row.
+
+    Returns:
+        As `score`; before "COMBINED" also each class of several over all sequences, under "COMBINED:<class name>".
+    """
+    totals = {name: reduce(_add, sums.by_class) for name, sums in sequences.items()}
+    num_frames = {name: float(sums.num_frames) for name, sums in sequences.items()}
     scores = {
-        name: _fields(sums) | clear_fields_of_one(sums) | {"num_timesteps": lengths[name]}
-        for name, sums in sums_of.items()
+        name: _fields(total) | clear_fields_of_one(total) | {"num_timesteps": num_frames[name]}
+        for name, total in totals.items()
     }
-    combined = _fields(reduce(_add, sums_of.values()))
-    return scores | {COMBINED: combined | {"num_timesteps": sum(lengths.values())}}
-
-
-def scores_table(scores: Scores) -> Table:
-    """A rich table of the best known fields, ratios in percent: a sequence per row, COMBINED last."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("sequence", no_wrap=True)
-    for name in (*_PERCENTAGES, *_COUNTS):
-        table.add_column(name.removeprefix("CLR_"), justify="right", no_wrap=True)
-    for name, fields in scores.items():
-        ratios = (f"{100 * fields[field]:.2f}" for field in _PERCENTAGES)
-        counts = (f"{fields[field]:.0f}" for field in _COUNTS)
-        if name == COMBINED:
-            table.add_section()
-        table.add_row(name, *ratios, *counts)
-    return table
-
-
-def _sums(sequence: TrackedSequence) -> Sums:
-    return hota_sums(sequence) | clear_sums(sequence) | identity_sums(sequence)
+    groups = {COMBINED: list(totals.values())}
+    if len(class_names) > 1:
+        by_class = zip(*(sums.by_class for sums in sequences.values()), strict=True)
+        groups = {f"{COMBINED}:{name}": list(sums) for name, sums in zip(class_names, by_class, strict=True)} | groups
+    length = {"num_timesteps": sum(num_frames.values())}
+    return scores | {name: _fields(reduce(_add, sums)) | length for name, sums in groups.items()}
 
 
 def _add(first: Sums, second: Sums) -> Sums:
-    return {name: first[name] + value if first else value for name, value in second.items()}
+    return {name: first[name] + value for name, value in second.items()}
 
 
 def _fields(sums: Sums) -> dict[str, float]:
