@@ -8,6 +8,7 @@ import torch
 
 from scene_model.errors import UserError
 from scene_model.heads import BBoxHead, Head
+from scene_model.tracking.config import LinkingConfig
 
 
 def _require(condition: bool, message: str) -> None:
@@ -225,5 +226,6 @@ torch.serialization.add_safe_globals(
         OptimizerConfig,
         SchedulerConfig,
         SceneModelConfig,
+        LinkingConfig,
     ]
 )

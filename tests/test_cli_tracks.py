@@ -28,12 +28,11 @@ def checkpoint(trained):
 
 
 @pytest.fixture
-def on_sequence(checkpoint, mot_sequence):
-    """Flags that test a checkpoint on a MOTChallenge sequence, under the classes that it knows."""
-    source = ["--data.test", "datamodules.MOTChallenge", "--data.test.root", str(mot_sequence)]
-    names = (mot_sequence / "gt/labels.txt").write_text("disk\nsquare\ntriangle\n")
-    assert names
-    return [*checkpoint, *source, "--data.test.classes", "[disk,square,triangle]", *ALL_QUERIES]
+def labelled(mot_sequence, tmp_path_factory):
+    """The sequence with classes that the checkpoint knows."""
+    folder = shutil.copytree(mot_sequence, tmp_path_factory.mktemp("labelled") / mot_sequence.name)
+    (folder / "gt/labels.txt").write_text("disk\nsquare\ntriangle\n")
+    return folder
 
 
 def test_a_checkpoint_is_all_that_test_needs(checkpoint, in_tmp):
@@ -70,14 +69,16 @@ def test_the_length_of_a_window_may_differ_from_training(checkpoint, in_tmp):
         assert cli.trainer.callback_metrics["mot/CLR_FP"] > 0
 
 
-def test_predicted_text_has_the_scores_of_test(on_sequence, mot_sequence, in_tmp, capsys):
-    main(["test", *on_sequence])
-    main(["predict", *on_sequence, "--data.predict_path", str(mot_sequence)])
+def test_predicted_text_has_the_scores_of_test(checkpoint, labelled, in_tmp, capsys):
+    source = ["--data.test", "datamodules.MOTChallenge", "--data.test.root", str(labelled)]
+    classes = ["--data.test.classes", "[disk,square,triangle]"]
+    main(["test", *checkpoint, *source, *classes, *ALL_QUERIES])
+    main(["predict", *checkpoint, *ALL_QUERIES, "--data.predict_path", str(labelled)])
     tracks = in_tmp / "runs/version_1/tracks"
     assert sorted(path.name for path in tracks.iterdir()) == ["WALK-01.mp4", "WALK-01.txt"]
     expected = json.loads((in_tmp / "runs/version_0/test_metrics.json").read_text())["WALK-01"]
     # One class after the other, as `test` combines several.
-    table, truth = read_mot(tracks / "WALK-01.txt", ground_truth=False), read_mot(mot_sequence / "gt/gt.txt")
+    table, truth = read_mot(tracks / "WALK-01.txt", ground_truth=False), read_mot(labelled / "gt/gt.txt")
     assert set(table.classes) <= {1.0, 2.0, 3.0}
     assert table.boxes[:, :2].min() >= 0
     assert (table.boxes[:, :2] + table.boxes[:, 2:] <= np.array([96, 64]) + 1e-9).all()

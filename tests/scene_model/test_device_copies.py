@@ -24,11 +24,10 @@ class OnDevice(torch.Tensor):
         masks = args[1] if name == "__getitem__" else ()
         masks = masks if isinstance(masks, tuple) else (masks,)
         by_mask = any(isinstance(mask, torch.Tensor) and mask.dtype == torch.bool for mask in masks)
-        to_host = name == "to" and any(str(arg) == "cpu" for arg in args[1:])
-        if name in WAITING or by_mask or to_host:
+        if name in WAITING or by_mask:
             cls.waits.append(name)
         result = super().__torch_function__(func, types, args, kwargs or {})
-        return result.as_subclass(torch.Tensor) if name == "cpu" or to_host else result
+        return result.as_subclass(torch.Tensor) if name == "cpu" else result
 
 
 def moved(value):
