@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene_model.placement import Placement, letterbox
 from scene_model.errors import UserError
+from scene_model.placement import Placement, letterbox
 
 LUMA = torch.tensor([77, 150, 29], dtype=torch.int32)[:, None, None]
 """Shares of red, green and blue in the grey of a pixel, in 1/256."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.augmentation import Augmentation
 from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
+from datamodules.footage import Footage
+from datamodules.predict_path import find_footage
 from datamodules.sampler import ClipSampler, SequenceSampler
 from datamodules.source import Source
 from datamodules.synthetic import SyntheticScenes
+from datamodules.windows import WindowDataset
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
 
 
 class SceneDataModule(pl.LightningDataModule):
-    """Clips for training and validation from any source.
+    """Clips for training and validation from any source, and windows of whole videos to track.
 
     Args:
         train: source of the training sequences, by class_path; null: the built-in `SyntheticScenes`.
@@ -124,11 +128,14 @@ class SceneDataModule(pl.LightningDataModule):
         """Find what is wrong with the data before any work starts, and before processes are launched.
 
         Args:
-            stage: fit, validate or test; sources that the stage does not use are left alone.
+            stage: fit, validate, test or predict; what the stage does not use is left alone.
 
         Raises:
-            UserError: a source is missing, malformed, or has other classes than the training data.
+            UserError: a source is missing, malformed, or has other classes than the training data; there is nothing
+                to run `predict` on.
         """
+        if stage == "predict":
+            assert self._footage
         for key, source in self._sources(stage):
             _require(
                 source.class_names == self.class_names,
@@ -139,6 +146,14 @@ class SceneDataModule(pl.LightningDataModule):
             except UserError as error:
                 raise UserError(f"data.{key}: {error}") from error
             _require(num_sequences > 0, f"data.{key}: holds no sequences")
+
+    @cached_property
+    def _footage(self) -> list[Footage]:
+        """The videos of `predict_path`, never none."""
+        try:
+            return find_footage(self.predict_path)
+        except UserError as error:
+            raise UserError(f"data.predict_path: {error}") from error
 
     def _sources(self, stage: str) -> Iterator[tuple[str, Source]]:
         stages = {"train": ("fit",), "val": ("fit", "validate"), "test": ("test",)}
@@ -168,6 +183,13 @@ class SceneDataModule(pl.LightningDataModule):
         """The windows of whole sequences, in order."""
         return self._sequence_loader(self.test)
 
+    def predict_dataloader(self) -> DataLoader[Clip]:
+        """The windows of all videos at `predict_path`, those of each in order, as they are decoded."""
+        dataset = WindowDataset(
+            self._footage, self.window_length, self.window_overlap, self.image_size, *self._processes
+        )
+        return self._loader(dataset)
+
     def _clip_loader(
         self, dataset: ClipDataset, num_clips: int | None = None, shuffle: bool = False
     ) -> DataLoader[Clip]:
@@ -187,7 +209,7 @@ class SceneDataModule(pl.LightningDataModule):
         """How many processes run, and the number of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-    def _loader(self, dataset: ClipDataset, sampler: Sampler[Any]) -> DataLoader[Clip]:
+    def _loader(self, dataset: Dataset[Clip], sampler: Sampler[Any] | None = None) -> DataLoader[Clip]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

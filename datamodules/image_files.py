@@ -6,8 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -16,6 +17,8 @@ from torchvision.io import decode_image
 from torchvision.transforms.v2.functional import to_dtype
 
 from scene_model.errors import UserError
+
+_TORCHVISION_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")  # MPO is what Pillow calls JPEG files of some cameras
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -26,13 +29,17 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as file:
-            return _header_size(file, path)
+            return _read_header(file, path).size
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_image(path: Path, height: int, width: int) -> Tensor:
-    """Decodes an image file of known size: uint8 ``[3, H, W]``, RGB, oriented as stored.
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
+    """Decodes an image file: uint8 ``[3, H, W]``, RGB, oriented as stored.
+
+    Args:
+        path: the file.
+        size: (height, width) that it must have; null takes any that is not absurd.
 
     Raises:
         UserError: the file cannot be read or decoded, or its header claims another size (found before any memory is
@@ -42,21 +49,37 @@ def read_image(path: Path, height: int, width: int) -> Tensor:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    found_height, found_width = _header_size(BytesIO(content), path)
-    if (found_height, found_width) != (height, width):
+    header = _read_header(BytesIO(content), path)
+    if size not in (None, header.size):
+        (height, width), (found_height, found_width) = size, header.size
         raise UserError(f"{path}: expected {width}x{height} pixels as before, found {found_width}x{found_height}")
+    decode = _decode_by_torchvision if header.format in _TORCHVISION_FORMATS else _decode_by_pillow
     try:
-        image: Tensor = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode="RGB")
-    except RuntimeError as error:
+        return decode(content)
+    except (RuntimeError, OSError) as error:
         raise UserError(f"{path}: the image is damaged ({str(error).splitlines()[0]})") from error
+
+
+def _decode_by_torchvision(content: bytes) -> Tensor:
+    image = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode="RGB")
     frame: Tensor = to_dtype(image, torch.uint8, scale=True)
     return frame
 
 
-def _header_size(file: BinaryIO, path: Path) -> tuple[int, int]:
+def _decode_by_pillow(content: bytes) -> Tensor:
+    with Image.open(BytesIO(content)) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+class _Header(NamedTuple):
+    size: tuple[int, int]
+    format: str | None
+
+
+def _read_header(file: BinaryIO, path: Path) -> _Header:
     try:
         with Image.open(file) as image:
-            return image.height, image.width
+            return _Header((image.height, image.width), image.format)
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: expected a video frame, found an image of absurd size ({error})") from error
     except UnidentifiedImageError as error:

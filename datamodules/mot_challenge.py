@@ -75,8 +75,8 @@ class MOTChallenge(Source):
             UserError: the image is damaged or of another size than the sequence's first.
         """
         source = self._sequences[sequence]
-        path = source.folder.image(source.first + index)
-        return self._cache.get((sequence, index), lambda: read_image(path, source.info.height, source.info.width))
+        path, size = source.folder.image(source.first + index), (source.info.height, source.info.width)
+        return self._cache.get((sequence, index), lambda: read_image(path, size))
 
     def targets(self, sequence: int, index: int) -> TargetFrame:  # noqa: D102
         return self._sequences[sequence].objects.frame(index)

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.footage import DEFAULT_FPS
 from datamodules.image_files import image_size
 from scene_model.batch import SequenceInfo
 from scene_model.errors import UserError
 
 _NUMBERED_IMAGE = re.compile(r"(?!\.)(.*?)(\d+)(\.(?:jpe?g|png))", re.IGNORECASE)
-_DEFAULT_FPS = 30.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ def find_sequences(root: str) -> list[Path]:
     return found
 
 
+def is_sequence(folder: Path) -> bool:
+    """Whether a folder looks like one sequence in MOTChallenge layout."""
+    return any((folder / mark).exists() for mark in ("img1", "gt/gt.txt", "seqinfo.ini"))
+
+
 def read_folder(path: Path) -> SequenceFolder:
     """Finds the images of a sequence; `seqinfo.ini` is optional, and must agree with them where it is there.
 
@@ -87,7 +92,7 @@ def read_folder(path: Path) -> SequenceFolder:
         stated = _positive(settings, ini, key, actual)
         if stated != actual:
             raise UserError(f"{ini}: {key} is {stated:g}, but the images in {images} say {actual}")
-    fps = _positive(settings, ini, "frameRate", _DEFAULT_FPS)
+    fps = _positive(settings, ini, "frameRate", DEFAULT_FPS)
     return SequenceFolder(path, SequenceInfo(path.name, len(files), height, width, fps), images, files)
 
 
@@ -104,9 +109,7 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def _sequences_among(folders: list[Path]) -> list[Path]:
-    marks = ("img1", "gt/gt.txt", "seqinfo.ini")
-    found = (folder for folder in folders if any((folder / mark).exists() for mark in marks))
-    return sorted(found, key=lambda folder: folder.name)
+    return sorted(filter(is_sequence, folders), key=lambda folder: folder.name)
 
 
 def _read_settings(path: Path) -> Mapping[str, str]:

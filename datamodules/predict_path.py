@@ -1,0 +1,135 @@
+"""What `data.predict_path` means: one video, or several in a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
+
+from datamodules.footage import Footage, ImageFolder
+from datamodules.mot_folder import find_sequences, is_sequence, read_folder
+from datamodules.video_file import VIDEO_SUFFIXES, VideoFile, require_pyav
+from scene_model.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""What files in a folder end in that are taken for images."""
+
+_EXPECTED = "expected a video file, a folder of images, a sequence in MOTChallenge layout, or a folder of any of these"
+
+Open = Callable[[Path, str], Footage]
+"""Opens a path as one video of that name, and reads its first frame."""
+
+
+def find_footage(path: str | None) -> list[Footage]:
+    """The videos that a path means, each with a name of its own that is safe as a file name.
+
+    A folder that holds video files is a folder of videos, and images beside them are left out; of any other folder that
+    holds images these are the frames, in natural order (img2 before img10). What is hidden is left out.
+
+    Raises:
+        UserError: there is nothing that can be read. What cannot be read beside others gives a warning.
+    """
+    if not path:
+        raise UserError(f"{_EXPECTED}, got nothing")
+    top = Path(os.path.abspath(os.path.expanduser(path)))
+    try:
+        top.stat()
+        videos = _videos_at(top)
+    except OSError as error:
+        raise UserError(f"{path}: {_EXPECTED}, but it cannot be read ({error.strerror})") from error
+    if not videos:
+        raise UserError(f"{path}: {_EXPECTED}, found a folder with none of them")
+    if VideoFile.open in videos.values():
+        require_pyav()
+    return _open_all(videos)
+
+
+def _videos_at(top: Path) -> dict[Path, Open]:
+    """A path that is one video, else the videos in that folder, else the sequences in the splits in it."""
+    if not top.is_dir():
+        return {top: VideoFile.open}
+    found = _openers([top]) or _openers(_children(top))
+    if found:
+        return found
+    folders = filter(Path.is_dir, _children(top))
+    if any(is_sequence(child) for folder in folders for child in _children(folder)):
+        return dict.fromkeys(find_sequences(str(top)), _open_sequence)
+    return {}
+
+
+def _openers(paths: Iterable[Path]) -> dict[Path, Open]:
+    """Those of the paths that are one video each, and how to open them."""
+    openers: dict[Path, Open] = {}
+    for path in paths:
+        try:
+            opener = _opener(path)
+        except OSError as error:
+            rank_zero_warn(f"{path}: cannot be read ({error.strerror}): left out")
+        else:
+            if opener is not None:
+                openers[path] = opener
+    return openers
+
+
+def _opener(path: Path) -> Open | None:
+    if not path.is_dir():
+        return VideoFile.open if path.suffix.lower() in VIDEO_SUFFIXES else None
+    if is_sequence(path):
+        return _open_sequence
+    return _open_images if _files(path, IMAGE_SUFFIXES) and not _files(path, VIDEO_SUFFIXES) else None
+
+
+def _open_sequence(path: Path, name: str) -> Footage:
+    folder = read_folder(path)
+    return ImageFolder.open(folder.images, folder.files, name, folder.info.fps)
+
+
+def _open_images(path: Path, name: str) -> Footage:
+    return ImageFolder.open(path, np.array(_files(path, IMAGE_SUFFIXES)), name)
+
+
+def _open_all(videos: dict[Path, Open]) -> list[Footage]:
+    """Opens each; one that cannot be opened is left out, unless it is the only one."""
+    footage: list[Footage] = []
+    errors: list[UserError] = []
+    for (path, open_video), name in zip(videos.items(), _unique_names(list(videos)), strict=True):
+        try:
+            footage.append(open_video(path, name))
+        except UserError as error:
+            errors.append(error)
+    if not footage:
+        raise errors[0]
+    for sentence in errors:
+        rank_zero_warn(f"{sentence}: left out")
+    return footage
+
+
+def _unique_names(paths: list[Path]) -> list[str]:
+    """Names without the suffix, with it where two would be the same, also on file systems that ignore case."""
+    stems = [path.name if path.is_dir() else path.stem for path in paths]
+    uses = Counter(stem.casefold() for stem in stems)
+    names = [stem if uses[stem.casefold()] == 1 else path.name for stem, path in zip(stems, paths, strict=True)]
+    return names if len(set(names)) == len(names) else [path.name for path in paths]
+
+
+def _children(folder: Path) -> list[Path]:
+    names = sorted(os.listdir(folder), key=_natural_order)
+    return [folder / name for name in names if not name.startswith(".")]
+
+
+def _files(folder: Path, suffixes: Collection[str]) -> list[str]:
+    """Names of the files with one of the suffixes."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    return sorted((name for name in names if os.path.splitext(name)[1].lower() in suffixes), key=_natural_order)
+
+
+def _natural_order(name: str) -> tuple[list[int | str], str]:
+    """A key by which numbers in names count as numbers."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
