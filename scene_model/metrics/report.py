@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,8 @@ def write_scores(folder: Path, stem: str, scores: Scores) -> None:
         raise UserError(f"{folder / stem}.json and .csv: cannot be written ({error.strerror})") from error
     finally:
         for part in parts.values():
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
 
 def _as_csv(scores: Scores) -> str:

@@ -185,6 +185,11 @@ def test_unwritable_folder(tmp_path):
         write_mot(tmp_path / "file" / "tracks.txt", random_table(1))
 
 
+def test_joined_is_what_was_cut_apart():
+    table = random_table(10)
+    assert_same(MotTable.joined([table[:4], table[4:4], table[4:]]), table)
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize("pattern", ["metrics/*/gt/*.txt", "metrics/*/tracker/*.txt", "mot/*/gt/gt.txt"])
 def test_reads_all_files_at_hand(pattern):

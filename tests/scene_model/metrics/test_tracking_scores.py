@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tracking_cases import random_tables, sequence, table, track
 
-from scene_model.metrics import TrackedSequence, apply_rules, hota_curves, hota_sums, score
+from scene_model.metrics import TrackedSequence, apply_rules, apply_rules_per_class, hota_curves, hota_sums, score
 from scene_model.metrics.overlap import overlapping_pairs
 from scene_model.mot_rules import class_rules
 
@@ -81,6 +81,23 @@ def test_ignored_truth_and_distractors():
     expect(score([("one", TrackedSequence.of(*kept))])["one"], HOTA=1, MOTA=1, IDF1=1)
     kept = apply_rules(truth, tracker, class_rules("MOT15", ["pedestrian"]))
     assert [len(rows) for rows in kept] == [6, 9]
+
+
+def test_rules_per_class():
+    names = ("car", "pedestrian")  # labels 0 and 1, whose numbers under MOT17 are 3 and 1; 8 is a distractor
+    truth = table(
+        track(1, range(3)) + track(2, range(3), left=50) + track(3, range(3), left=100), [1] * 3 + [3] * 3 + [8] * 3
+    )
+    tracker = table(track(4, range(3)) + track(5, range(3), left=50) + track(6, range(3), left=100), [2] * 3 + [1] * 6)
+    cars, people = apply_rules_per_class(truth, tracker, class_rules("MOT17", names))
+    assert [set(rows.track_ids) for rows in cars] == [{2}, {5}]
+    assert [set(rows.track_ids) for rows in people] == [{1}, {4}]
+
+
+def test_rules_of_one_class_take_all_tracks_under_mot15():
+    truth, tracker = table(track(1, range(3)), [-1] * 3), table(track(4, range(3)), [1] * 3)
+    ((kept_truth, kept_tracks),) = apply_rules_per_class(truth, tracker, class_rules("MOT15", ["pedestrian"]))
+    assert (len(kept_truth), len(kept_tracks)) == (3, 3)
 
 
 def test_an_identity_may_stand_once_in_a_frame():
