@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from PIL import ImageDraw, ImageFont
@@ -80,25 +81,54 @@ def draw_boxes(
     canvas = ImageDraw.Draw(image)
     size = torch.tensor([image.width, image.height, image.width, image.height])
     xyxy = box_convert(boxes.float().cpu(), "cxcywh", "xyxy") * size
-    corners = xyxy.clamp(min=torch.zeros(4), max=size - 1)
-    drawn = [(i, corners[i].tolist()) for i in range(len(boxes)) if xyxy[i].isfinite().all()]
-    for i, (left, top, right, bottom) in drawn:
-        canvas.rectangle((left, top, max(left, right), max(top, bottom)), outline=colors[i], width=width)
+    drawn = [(i, xyxy[i].tolist()) for i in range(len(boxes)) if xyxy[i].isfinite().all()]
+    for i, corners in drawn:
+        outline(canvas, corners, colors[i], width)
     if labels:
         for i, (left, top, *_) in drawn:
-            _write(canvas, left, top, labels[i], colors[i])
+            write_label(canvas, left, top, labels[i], colors[i])
     if caption:
-        _write(canvas, 0, 0, caption, (255, 255, 255))
+        write_label(canvas, 0, 0, caption, (255, 255, 255))
     drawn_frame: Tensor = TF.pil_to_tensor(image)
     return drawn_frame
 
 
-def _write(canvas: ImageDraw.ImageDraw, left: float, bottom: float, text: str, background: Color) -> None:
-    """Writes above a line, or below it where the image ends."""
-    font = ImageFont.load_default()
+def outline(canvas: ImageDraw.ImageDraw, corners: Sequence[float], color: Color, width: int) -> None:
+    """Draws the edges of a box (left, top, right, bottom), in pixels, as far as they can lie within the image."""
+    left, top, right, bottom = _within(canvas, corners[:2]) + _within(canvas, corners[2:])
+    canvas.rectangle((left, top, max(left, right), max(top, bottom)), outline=color, width=width)
+
+
+def write_label(
+    canvas: ImageDraw.ImageDraw, left: float, bottom: float, text: str, background: Color, size: int = 10
+) -> None:
+    """Writes above a line, or below it where the image ends, all of it within the image if it fits.
+
+    Args:
+        canvas: of the image.
+        left: where the text begins, in pixels.
+        bottom: the line's height, in pixels.
+        text: what to write.
+        background: color behind the text.
+        size: of the font, in pixels.
+    """
+    font = _font(size)
     _, _, width, height = canvas.textbbox((0, 0), text, font)
+    left, bottom = _within(canvas, (left, bottom))
+    left = max(0, min(left, canvas.im.size[0] - width - 2))
     top = bottom - height - 1 if bottom > height else bottom
     red, green, blue = background
     is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 110
     canvas.rectangle((left, top, left + width + 1, top + height + 1), fill=background)
     canvas.text((left + 1, top), text, fill=(0, 0, 0) if is_bright else (255, 255, 255), font=font)
+
+
+def _within(canvas: ImageDraw.ImageDraw, point: Sequence[float]) -> tuple[float, float]:
+    """The pixel of the image that is nearest to a point."""
+    width, height = canvas.im.size
+    return min(max(point[0], 0), width - 1), min(max(point[1], 0), height - 1)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,158 @@
+"""Tracks of whole videos, as text and as annotated video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import perf_counter
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from callbacks.annotation import Annotator
+from callbacks.track_session import TrackSession
+from callbacks.video_encoder import import_pyav
+from scene_model.batch import SceneBatch
+from scene_model.errors import UserError
+
+
+class TrackWriter(Callback):
+    """Writes the tracks of videos in ``predict``: ``<name>.txt`` in MOTChallenge format and ``<name>.mp4``, annotated.
+
+    Rows are written and frames drawn as they become final, in a thread beside the network; memory holds only frames
+    that are not final yet. The files appear under their names when their video ends, over older ones of these names.
+    Where predict fails or is interrupted, videos that have ended stay, and nothing is left of the others. Where it ends
+    before a video does, as under ``trainer.limit_predict_batches``, the files hold what was final: a preview.
+
+    A frame that could not be read repeats the last picture, so that the video keeps its time.
+
+    What it needs: batches of type ``SceneBatch``, with ``originals`` if there are to be pictures, and a
+    ``predict_step`` which returns a mapping with ``tracks``, a list of ``FinalTracks``. What it uses if the
+    LightningModule has it: ``class_names``. Of several processes each writes, and speaks of, its own videos.
+
+    Args:
+        output_dir: Folder of the files; null: ``tracks`` in the run's folder.
+        video: Whether to write annotated videos too.
+        trail: Number of frames over which an object leaves a line; 0: no lines.
+        line_width: Of boxes and trails, in pixels; null: as fits the frame.
+    """
+
+    def __init__(
+        self, output_dir: str | None = None, video: bool = True, trail: int = 30, line_width: int | None = None
+    ) -> None:
+        if trail < 0:
+            raise UserError(f"tracks.trail: expected at least 0, got {trail}")
+        if line_width is not None and line_width < 1:
+            raise UserError(f"tracks.line_width: expected at least 1, got {line_width}")
+        self.output_dir = output_dir
+        self.video = video
+        self.trail = trail
+        self.line_width = line_width
+        self._folder = Path()
+        self._session: TrackSession | None = None
+        self._start = 0.0
+
+    @rank_zero_only
+    def check(self, command: str, folder: Path) -> None:
+        """Finds what would keep ``predict`` from writing, before any work starts; leaves nothing behind.
+
+        Args:
+            command: what is to be run.
+            folder: of the run.
+
+        Raises:
+            UserError: the output folder cannot be written to, or PyAV is missing.
+        """
+        if command != "predict":
+            return
+        if self.video:
+            try:
+                import_pyav()
+            except UserError as error:
+                raise UserError(f"tracks.video: {error}, or --tracks.video false") from error
+        output = self._output_in(folder)
+        try:
+            _try_to_write(output)
+        except OSError as error:
+            raise UserError(f"tracks.output_dir: cannot write to {output} ({error.strerror})") from error
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settles the folder, for which Lightning needs all ranks together."""
+        self._folder = self._output_in(Path(trainer.log_dir or trainer.default_root_dir))
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins anew."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        names = getattr(pl_module, "class_names", ())
+        make_annotator = partial(Annotator, names, self.trail, self.line_width)
+        self._session = TrackSession(self._folder, make_annotator if self.video else None)
+        self._start = perf_counter()
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Mapping[str, Any],
+        batch: SceneBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Writes what is final with a batch."""
+        if trainer.received_sigterm:  # Lightning looks for it between batches of all stages but this one
+            raise SIGTERMException
+        if self._session is not None:
+            self._session.update(batch, outputs["tracks"])
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Completes all files and says what was written."""
+        if self._session is None:
+            return
+        session = self._session
+        unfinished = session.finish()
+        self._session = None
+        seconds = perf_counter() - self._start
+        if unfinished:
+            parts = ", ".join(f"{name} ({end} frames)" for name, end in unfinished.items())
+            rank_zero_warn(f"predict ended before these videos did, so their files hold the beginning: {parts}")
+        print(
+            f"{_counted(session.num_videos, 'video')}, {_counted(session.num_frames, 'frame')}, "
+            f"{session.num_frames / seconds:.1f} frames/s -> {_relative(self._folder)}"
+        )
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves nothing of videos that have not ended."""
+        if self._session is not None:
+            self._session.discard()
+            self._session = None
+
+    def _output_in(self, folder: Path) -> Path:
+        return folder / "tracks" if self.output_dir is None else Path(self.output_dir).expanduser()
+
+
+def _try_to_write(folder: Path) -> None:
+    """Creates a folder and a file in it, and removes what it created."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    finally:
+        for path in created:
+            with suppress(OSError):  # it was not created, or another process has put something there
+                path.rmdir()
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _relative(folder: Path) -> Path:
+    """As seen from here, if it is below."""
+    absolute = folder.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
