@@ -98,7 +98,8 @@ class SceneDataModule(pl.LightningDataModule):
         for key in ("train", "val", "test"):
             source = getattr(self, key)
             _require(isinstance(source, Source), f"data.{key}: expected a Source, got {source!r}")
-        for name, least in {"batch_size": 1, "clip_length": 1, "num_workers": 0, "window_length": 1, "seed": 0}.items():
+        least_values = {"batch_size": 1, "clip_length": 1, "num_workers": 0, "window_length": 1, "window_overlap": 0}
+        for name, least in (least_values | {"seed": 0}).items():
             value = getattr(self, name)
             _require(value >= least, f"data.{name}: expected at least {least}, got {value}")
         overlap, length, clips = self.val_overlap, self.clip_length, self.clips_per_epoch

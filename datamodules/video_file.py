@@ -29,6 +29,8 @@ VIDEO_SUFFIXES = frozenset(
 """What files in a folder end in that are taken for videos."""
 
 _MAX_FPS = 1000
+_LIKELY = 0.95  # share of the frames estimated from a duration that a whole video has at least
+_NUM_THREADS = 4  # as many frames are in memory, and may be lost with damage at the very end
 
 
 class VideoFile(Footage):
@@ -44,17 +46,24 @@ class VideoFile(Footage):
         with _opened(path) as (container, stream):
             fps = _fps(stream)
             num_frames = stream.frames or round(_duration(container, stream) * fps)
-            first = next(filter(None, _decode(container, stream)), None)
+            frames = (frame for packet in _packets(container, stream) for frame in _decode(stream, packet))
+            first = next(filter(None, frames), None)
             if first is None:
                 raise UserError(f"{path}: expected a video, found not one frame that can be decoded")
             height, width = _picture(first).shape[1:]
         return cls(path, SequenceInfo(name, num_frames, height, width, fps))
 
     def read(self) -> Iterator[Tensor | None]:
-        """See `Footage.read`."""
+        """See `Footage.read`; warns of a video that is shorter than its header says."""
         with _opened(self.path) as (container, stream):
-            for frame in _decode(container, stream):
-                yield None if frame is None else _picture(frame)
+            num_packets, announced = 0, self.info.num_frames
+            for packet in _packets(container, stream):
+                num_packets += packet is not None
+                for frame in _decode(stream, packet):
+                    yield None if frame is None else _picture(frame)
+            if num_packets < (stream.frames or _LIKELY * announced):
+                found = f"found {num_packets} of the {announced} frames that its header announces"
+                warnings.warn(f"{self.path}: {found}: it seems to be damaged or cut off", stacklevel=2)
 
 
 @contextmanager
@@ -64,13 +73,15 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
 
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace")  # text in any encoding
     except av.error.FFmpegError as error:
         raise UserError(f"{path}: cannot be read as a video ({error.strerror})") from error
     with container:
-        if not container.streams.video:
+        if not container.streams.video or container.format.name == "tty":  # which draws any text
             raise UserError(f"{path}: expected a video, found a file without pictures")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        stream.thread_type, stream.thread_count = "AUTO", _NUM_THREADS
+        yield container, stream
 
 
 def require_pyav() -> None:
@@ -85,43 +96,35 @@ def require_pyav() -> None:
         raise UserError('reading video files needs PyAV: pip install -e ".[video]"') from error
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
-    """The frames in the order of their display, with None in place of each packet that the decoder refuses."""
-    from av.error import FFmpegError
-
-    stream.thread_type = "AUTO"
-    for packet in _packets(container, stream):
-        try:
-            frames = stream.decode(packet)
-        except FFmpegError:
-            yield None
-        else:
-            yield from frames
-
-
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
-    """The packets of a stream, and None at the end, which asks the decoder for the frames that it has kept back.
+    """The packets of a stream, then None, which asks the decoder for the frames that it has kept back.
 
     Behind damage, reading goes on for as long as anything comes.
     """
     from av.error import FFmpegError
 
-    num_packets, at_end = 0, False
+    at_end = False
     while not at_end:
         at_end = True
         try:
             for packet in container.demux(stream):
-                if packet.size:  # what PyAV adds at the end is empty
+                if packet.size:  # PyAV adds an empty one at the end
                     at_end = False
-                    num_packets += 1
                     yield packet
             at_end = True
         except FFmpegError:
             pass
-    if num_packets < stream.frames:
-        announced = f"{stream.frames} frames that its header announces"
-        warnings.warn(f"{container.name}: ends after {num_packets} of the {announced}", stacklevel=2)
     yield None
+
+
+def _decode(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame] | list[None]:
+    """The frames that are complete with a packet, in the order of their display; None for what is damaged."""
+    from av.error import FFmpegError
+
+    try:
+        return stream.decode(packet)
+    except FFmpegError:
+        return [None]
 
 
 def _picture(frame: VideoFrame) -> Tensor:

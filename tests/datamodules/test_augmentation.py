@@ -15,7 +15,7 @@ NOTHING = Augmentation(flip=0, reverse=0, scale=(1, 1), brightness=0, contrast=0
 
 def clips(source, draws, augmentation=Augmentation(), size=(64, 96)):
     """The first window of a source under many draws."""
-    dataset = ClipDataset(source, ClipSampling(length=4, step=4, size=size, augmentation=augmentation))
+    dataset = ClipDataset(source, ClipSampling(length=4, size=size, augmentation=augmentation))
     return [dataset[ClipRequest(0, draw)] for draw in range(draws)]
 
 

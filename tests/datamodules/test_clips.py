@@ -13,9 +13,9 @@ from datamodules.clips import ClipDataset, ClipRequest, ClipSampling, collate
 SIZE = (30, 40)
 
 
-def dataset(*lengths, length=4, step=None, source=None, **options):
+def dataset(*lengths, length=4, source=None, **options):
     source = source or MovingRectangle(lengths, size=SIZE, start=(2, 3, 12, 13))
-    return ClipDataset(source, ClipSampling(length, step or length, options.pop("size", SIZE), **options))
+    return ClipDataset(source, ClipSampling(length, options.pop("size", SIZE), **options))
 
 
 def indices(clip):
@@ -31,18 +31,18 @@ def test_windows_cover_each_frame_once(num_frames, length):
 
 
 @pytest.mark.parametrize("num_frames", range(4, 14))
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_overlapping_windows(num_frames, step):
-    windows = [indices(clip) for clip in dataset(num_frames, step=step)]
+@pytest.mark.parametrize("overlap", [1, 2, 3])
+def test_overlapping_windows(num_frames, overlap):
+    windows = [indices(clip) for clip in dataset(num_frames, overlap=overlap)]
     assert set().union(*windows) == set(range(num_frames))
     for one, other in itertools.pairwise(windows):
-        assert one[step:] == other[: 4 - step], "neighbours share length - step frames"
+        assert one[-overlap:] == other[:overlap]
         assert other[-1] > one[-1], "none is contained in the one before"
 
 
 def test_windows_of_several_sequences():
     clips = list(dataset(5, 4, 9))
-    assert [(clip.sequence_name, indices(clip)[0]) for clip in clips] == [
+    assert [(clip.sequence.name, indices(clip)[0]) for clip in clips] == [
         *[("s0", 0), ("s0", 4)],
         *[("s1", 0)],
         *[("s2", 0), ("s2", 4), ("s2", 8)],
@@ -174,7 +174,9 @@ def test_collate():
     assert batch.frames.dtype == torch.uint8
     assert batch.padding_mask.tolist() == [[False] * 4, [False, False, True, True]]
     assert batch.frame_indices.tolist() == [[0, 1, 2, 3], [4, 5, 5, 5]]
-    assert batch.sequence_names == ["s0", "s0"]
-    assert batch.original_sizes.tolist() == [[30, 40], [30, 40]]
+    assert [(info.name, info.height, info.width) for info in batch.sequences] == [("s0", 30, 40)] * 2
+    assert batch.is_last == [False, True]
+    assert batch.truths == [None, None]
+    assert batch.originals is None
     assert batch.seeds.tolist() == [clips[0].seed, clips[1].seed]
     assert [len(targets) for targets in batch.targets] == [4, 4]

@@ -36,12 +36,15 @@ def png_of_size(width, height):
         ("a.png", "L", [70, 70, 70]),
         ("a.png", "I;16", [70, 70, 70]),
         ("a.jpg", "L", [70, 70, 70]),
+        ("a.webp", "L", [70, 70, 70]),
+        ("a.bmp", "RGB", [200, 10, 30]),
+        ("a.gif", "L", [70, 70, 70]),
     ],
 )
 def test_every_mode_becomes_rgb_of_bytes(tmp_path, name, mode, color):
     path = save(tmp_path / name, mode)
     assert image_size(path) == (6, 8)
-    frame = read_image(path, 6, 8)
+    frame = read_image(path, (6, 8))
     assert frame.dtype == torch.uint8
     assert frame.shape == (3, 6, 8)
     assert frame[:, 2, 2].tolist() == color
@@ -50,7 +53,7 @@ def test_every_mode_becomes_rgb_of_bytes(tmp_path, name, mode, color):
 def test_orientation_is_kept_as_stored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert read_image(save(tmp_path / "a.jpg", exif=exif), 6, 8).shape == (3, 6, 8)
+    assert read_image(save(tmp_path / "a.jpg", exif=exif), (6, 8)).shape == (3, 6, 8)
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "cut.png"])
@@ -61,7 +64,7 @@ def test_truncated_image(tmp_path, name):
     path.write_bytes(path.read_bytes()[:2000])
     assert image_size(path) == (60, 80)
     with pytest.raises(UserError, match=rf"{name}: the image is damaged"):
-        read_image(path, 60, 80)
+        read_image(path, (60, 80))
 
 
 def test_absurd_size_is_refused_before_memory_is_spent(tmp_path):
@@ -71,20 +74,20 @@ def test_absurd_size_is_refused_before_memory_is_spent(tmp_path):
         image_size(path)
     path.write_bytes(png_of_size(9000, 9000))
     with pytest.raises(UserError, match=r"bomb\.png: expected 8x6 pixels as before, found 9000x9000"):
-        read_image(path, 6, 8)
+        read_image(path, (6, 8))
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff"])
 def test_no_image(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    for read in (image_size, lambda path: read_image(path, 6, 8)):
+    for read in (image_size, lambda path: read_image(path, (6, 8))):
         with pytest.raises(UserError, match=r"a\.jpg: expected an image"):
             read(path)
 
 
 def test_missing_file(tmp_path):
-    for read in (image_size, lambda path: read_image(path, 6, 8)):
+    for read in (image_size, lambda path: read_image(path, (6, 8))):
         with pytest.raises(UserError, match=r"a\.jpg: cannot be read"):
             read(tmp_path / "a.jpg")
 

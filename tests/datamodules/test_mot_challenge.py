@@ -70,7 +70,7 @@ def test_cvat_export_without_seqinfo(tmp_path):
     assert source.sequences()[0].num_frames == 4
     assert source.sequences()[0].fps == 30
     assert [source.targets(0, index).labels.tolist() for index in range(3)] == [[0], [1], []]
-    assert source.rules_of(0).class_ids == (2, 1)
+    assert source.truth(0).rules.class_ids == (2, 1)
     assert "only names out of guide dog, cat, person, found 'pedestrian'" in read_error(path)
     (path / "gt/gt.txt").write_text("1,1,10,5,20,10,1,4,1.0\n")
     assert "class numbers from 1 to 3 in column 8, found 4 (frame 1, id 1)" in read_error(path, classes=["cat"])
@@ -98,7 +98,7 @@ MOT17_IGNORED = {2: True, 7: True, 8: True, 12: True, 21: True}
 def test_rules_by_folder_name(tmp_path, name, benchmark, expected):
     source = MOTChallenge(str(make_sequence(tmp_path / name, ALL_CLASSES)))
     assert classes_and_ignore(source) == expected
-    assert source.rules_of(0).benchmark == benchmark
+    assert source.truth(0).rules.benchmark == benchmark
 
 
 def test_class_that_counts_is_no_distractor(tmp_path):
@@ -113,7 +113,7 @@ def test_mot15_by_its_world_coordinates(tmp_path, world):
     path = make_sequence(tmp_path / "MOT17-like", f"1,1,10,5,20,10,1,{world}\n1,2,10,5,20,10,0,{world}\n")
     source = MOTChallenge(str(path))
     assert classes_and_ignore(source) == {1: False, 2: True}
-    assert source.rules_of(0).benchmark == "MOT15"
+    assert source.truth(0).rules.benchmark == "MOT15"
     assert "MOT17 expects class numbers from 1 to 13 in column 8" in read_error(path, rules="MOT17")
 
 
@@ -128,7 +128,7 @@ def test_frame_range_and_raw_annotations(tmp_path):
     assert source.sequences()[0].num_frames == 2
     assert source.frame(0, 0).unique().tolist() == [2]
     assert [source.targets(0, index).track_ids.tolist() for index in (0, 1)] == [[2], [3]]
-    table = source.raw_annotations(0)
+    table = source.truth(0).table
     assert table.frames.tolist() == [1, 0]
     assert table.classes.tolist() == [3, 2]
     assert table.conf.tolist() == [1, 0]
@@ -145,7 +145,7 @@ def test_annotations_may_be_absent_when_asked(tmp_path):
     assert f"{path / 'gt' / 'gt.txt'}: expected annotations" in read_error(path)
     source = MOTChallenge(str(path), require_annotations=False)
     assert source.sequences()[0].num_frames == 4
-    assert len(source.targets(0, 3)) == len(source.raw_annotations(0)) == 0
+    assert len(source.targets(0, 3)) == len(source.truth(0).table) == 0
 
 
 def test_bad_row_names_file_and_line(tmp_path):
@@ -188,13 +188,13 @@ def test_real_sequences(name, num_frames, num_tracks, num_boxes, num_ignored):
     source = MOTChallenge(str(SHARED / name))
     (info,) = source.sequences()
     assert info.num_frames == num_frames
-    table = source.raw_annotations(0)
+    table = source.truth(0).table
     assert len(table) == num_boxes
     assert len(np.unique(table.track_ids)) == num_tracks
     targets = [source.targets(0, index) for index in range(num_frames)]
     assert sum(len(target) for target in targets) == num_boxes
     assert sum(int(target.ignore.sum()) for target in targets) == num_ignored
-    assert source.rules_of(0).benchmark == "MOT15"
+    assert source.truth(0).rules.benchmark == "MOT15"
     assert source.frame(0, num_frames - 1).shape == (3, info.height, info.width)
 
 

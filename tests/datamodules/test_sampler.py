@@ -5,7 +5,7 @@ from torch.utils.data.distributed import DistributedSampler
 from datamodules.clips import ClipDataset, ClipSampling
 from datamodules.sampler import ClipSampler
 
-DATASET = ClipDataset(MovingRectangle((40, 12)), ClipSampling(length=4, step=4, size=(60, 80)))
+DATASET = ClipDataset(MovingRectangle((40, 12)), ClipSampling(length=4, size=(60, 80)))
 NUM_WINDOWS = 13
 
 
