@@ -26,20 +26,29 @@ IntArray = NDArray[np.int64]
 _MIN_COLUMNS, _COLUMNS = 6, 9
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
-# Kinds of bytes in plain comma separated numbers, and which kinds may stand beside each other.
-_DIGIT, _DOT, _EXPONENT, _MINUS, _COMMA, _NEWLINE, _OTHER = range(7)
-_KIND_OF_BYTE = bytearray([_OTHER] * 256)
-for _kind, _characters in enumerate((b"0123456789", b".", b"eE", b"-", b",", b"\n")):
-    for _character in _characters:
-        _KIND_OF_BYTE[_character] = _kind
-_MAY_FOLLOW = np.zeros((8, 8), dtype=bool)
-_MAY_FOLLOW[_DIGIT, [_DIGIT, _DOT, _EXPONENT, _COMMA, _NEWLINE]] = True
-_MAY_FOLLOW[_DOT, [_DIGIT, _EXPONENT, _COMMA, _NEWLINE]] = True
-_MAY_FOLLOW[_EXPONENT, [_DIGIT, _MINUS]] = True
-_MAY_FOLLOW[_MINUS, _DIGIT] = True
-_MAY_FOLLOW[[_COMMA, _NEWLINE], [[_DIGIT], [_MINUS]]] = True
-_MAY_FOLLOW_AS_MARK = np.ones((8, 8), dtype=bool)
-_MAY_FOLLOW_AS_MARK[[_DOT, _EXPONENT, _EXPONENT], [_DOT, _DOT, _EXPONENT]] = False
+# The grammar of plain comma separated numbers: kinds of characters, and which may stand behind which.
+_DIGITS = b"0123456789"
+_MAY_FOLLOW = {
+    _DIGITS: (_DIGITS, b".", b"eE", b",", b"\n"),
+    b".": (_DIGITS, b"eE", b",", b"\n"),
+    b"eE": (_DIGITS, b"-"),
+    b"-": (_DIGITS,),
+    b",": (_DIGITS, b"-"),
+    b"\n": (_DIGITS, b"-"),
+}
+_BIT_OF_KIND = {kind: 1 << index for index, kind in enumerate(_MAY_FOLLOW)}
+
+
+def _byte_table(value_of_kind: dict[bytes, int]) -> bytes:
+    """A table for `bytes.translate`: the value of each byte's kind, 0 for bytes of no kind."""
+    values = {byte: value for kind, value in value_of_kind.items() for byte in kind}
+    return bytes(values.get(byte, 0) for byte in range(256))
+
+
+_TO_BIT = _byte_table(_BIT_OF_KIND)
+_TO_FOLLOWERS = _byte_table({kind: sum(_BIT_OF_KIND[one] for one in after) for kind, after in _MAY_FOLLOW.items()})
+_TO_LOWER = bytes.maketrans(b"E", b"e")
+_TO_LINES = bytes.maketrans(b",", b"\n")
 
 
 @dataclass(frozen=True)
@@ -125,20 +134,27 @@ def _parse_plain(text: bytes) -> FloatArray | None:
     """Parses comma separated numbers, equally many in each line, at C speed; None where the text is anything else.
 
     SciPy's Matrix Market reader is several times faster than `numpy.loadtxt` and rounds as exactly, but takes "1x" for
-    1: hence the check of the grammar, on neighbouring bytes and on what separates the digits of a number.
+    1: hence the check of the grammar.
     """
     body = text.strip(b"\n") + b"\n"
-    kinds = np.frombuffer((b"\n" + body).translate(_KIND_OF_BYTE), dtype=np.uint8)
-    marks = np.frombuffer((b"\n" + body).translate(_KIND_OF_BYTE, b"0123456789-"), dtype=np.uint8)
-    separators = marks[marks >= _COMMA]
-    widths = np.diff(np.flatnonzero(separators == _NEWLINE))
-    plain = _MAY_FOLLOW.ravel()[kinds[:-1] * 8 + kinds[1:]].all()
-    plain = plain and _MAY_FOLLOW_AS_MARK.ravel()[marks[:-1] * 8 + marks[1:]].all()
-    if not plain or widths[0] < _MIN_COLUMNS or (widths != widths[0]).any():
+    if not _is_plain(body):
         return None
-    header = b"%%%%MatrixMarket matrix array real general\n%d 1\n" % widths.sum()
-    numbers = np.asarray(mmread(BytesIO(header + body.replace(b",", b"\n"))), dtype=np.float64)
-    return numbers.reshape(len(widths), widths[0])
+    separators = body.translate(None, _DIGITS + b"-.eE")
+    width = separators.index(b"\n") + 1
+    height = len(separators) // width
+    if width < _MIN_COLUMNS or separators != separators[:width] * height:
+        return None
+    header = b"%%%%MatrixMarket matrix array real general\n%d 1\n" % len(separators)
+    numbers = np.asarray(mmread(BytesIO(header + body.translate(_TO_LINES))), dtype=np.float64)
+    return numbers.reshape(height, width)
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether lines hold nothing but numbers and commas: each byte may follow the one before, and so may each mark."""
+    bits = np.frombuffer(body.translate(_TO_BIT), dtype=np.uint8)
+    followers = np.frombuffer(b"\n".translate(_TO_FOLLOWERS) + body.translate(_TO_FOLLOWERS), dtype=np.uint8)
+    marks = body.translate(_TO_LOWER, _DIGITS + b"-")
+    return bool((bits & followers[:-1]).all()) and not any(twice in marks for twice in (b"..", b"e.", b"ee"))
 
 
 def _parse_lines(text: bytes, path: Path) -> FloatArray:
