@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from callbacks import EMA, BackboneUnfreeze, BestAndLast, LRMonitor, ValImageLogger
+from callbacks import (
+    EMA,
+    BackboneUnfreeze,
+    BestAndLast,
+    LRMonitor,
+    PredictProgress,
+    SequenceScores,
+    TrackWriter,
+    ValImageLogger,
+)
 from datamodules import SceneDataModule
 from scene_model import SceneModelLightningModule, __version__
 from scene_model.cli import CheckpointCLI, quiet_console, user_errors
@@ -21,6 +30,9 @@ class SceneCLI(CheckpointCLI):
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(BestAndLast, "checkpoint")
         parser.add_lightning_class_args(LRMonitor, "lr_monitor")
+        parser.add_lightning_class_args(SequenceScores, "scores")
+        parser.add_lightning_class_args(TrackWriter, "tracks")
+        parser.add_lightning_class_args(PredictProgress, "progress")
         parser.set_defaults({"unfreeze.module": "model.backbone", "trainer.default_root_dir": "runs"})
         parser.link_arguments("model.backbone.unfreeze_after", "unfreeze.epoch")
         parser.link_arguments("model.backbone.freeze", "unfreeze.freeze")
