@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.io import decode_image
@@ -82,7 +82,7 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
             return _Header((image.height, image.width), image.format)
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: expected a video frame, found an image of absurd size ({error})") from error
-    except UnidentifiedImageError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected an image, found something else or a damaged header") from error
 
 

@@ -41,7 +41,7 @@ def find_footage(path: str | None) -> list[Footage]:
         top.stat()
         videos = _videos_at(top)
     except OSError as error:
-        raise UserError(f"{path}: {_EXPECTED}, but it cannot be read ({error.strerror})") from error
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}); {_EXPECTED}") from error
     if not videos:
         raise UserError(f"{path}: {_EXPECTED}, found a folder with none of them")
     if VideoFile.open in videos.values():
@@ -53,10 +53,11 @@ def _videos_at(top: Path) -> dict[Path, Open]:
     """A path that is one video, else the videos in that folder, else the sequences in the splits in it."""
     if not top.is_dir():
         return {top: VideoFile.open}
-    found = _openers([top]) or _openers(_children(top))
+    opener, children = _opener(top), _children(top)
+    found = {top: opener} if opener else _openers(children)
     if found:
         return found
-    folders = filter(Path.is_dir, _children(top))
+    folders = filter(Path.is_dir, children)
     if any(is_sequence(child) for folder in folders for child in _children(folder)):
         return dict.fromkeys(find_sequences(str(top)), _open_sequence)
     return {}
@@ -77,6 +78,7 @@ def _openers(paths: Iterable[Path]) -> dict[Path, Open]:
 
 
 def _opener(path: Path) -> Open | None:
+    """How to open a path inside a folder as one video; None where it is none."""
     if not path.is_dir():
         return VideoFile.open if path.suffix.lower() in VIDEO_SUFFIXES else None
     if is_sequence(path):

@@ -1,6 +1,7 @@
 import itertools
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,6 +166,32 @@ def test_objects_outside_the_original_stay_out_of_the_letterbox():
     clip = dataset(source=source, length=2, size=(40, 40))[0]
     assert [len(target) for target in clip.targets] == [1, 0]
     assert (clip.targets[0].boxes[0, 1] + clip.targets[0].boxes[0, 3] / 2).item() == pytest.approx(30 / 40)
+
+
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_the_last_clip_of_a_sequence_brings_its_annotations(overlap):
+    clips = list(dataset(9, 4, 6, overlap=overlap, with_truth=True))
+    ends = [clip.sequence.num_frames - 1 in indices(clip) for clip in clips]
+    assert [clip.is_last for clip in clips] == ends
+    assert [clip.truth is not None for clip in clips] == ends
+    assert [(clip.sequence.name, len(clip.truth.table)) for clip in clips if clip.truth] == [
+        ("s0", 9),
+        ("s1", 4),
+        ("s2", 6),
+    ]
+    assert all(clip.truth is None for clip in dataset(9, overlap=overlap))
+
+
+def test_blank_clips_end_no_sequence():
+    clip = dataset(4, with_truth=True)[ClipRequest(0, 0, blank=True)]
+    assert not clip.is_last
+    assert clip.truth is None
+
+
+def test_originals_travel_in_batches_where_all_clips_have_them():
+    clips = [replace(clip, originals=clip.frames[: 2 + number]) for number, clip in enumerate(dataset(8))]
+    assert [len(originals) for originals in collate(clips).originals] == [2, 3]
+    assert collate([clips[0], replace(clips[1], originals=None)]).originals is None
 
 
 def test_collate():

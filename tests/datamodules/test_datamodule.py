@@ -82,6 +82,58 @@ def test_validation_clips_are_the_same_in_each_epoch():
     assert [clip.frame_indices[0].item() for clip in overlapping] == [0, 2, 4, 6]
 
 
+def windows_of(loader):
+    """(sequence, frames, whether the sequence ends there) of each clip."""
+    return [
+        (info.name, frames[~mask].tolist(), last)
+        for batch in loader
+        for info, frames, mask, last in zip(
+            batch.sequences, batch.frame_indices, batch.padding_mask, batch.is_last, strict=True
+        )
+    ]
+
+
+EXPECTED_WINDOWS = [
+    *[("s0", [0, 1, 2, 3, 4, 5], False), ("s0", [4, 5, 6, 7, 8, 9], True)],
+    *[("s1", [0, 1, 2, 3, 4, 5], False), ("s1", [4, 5, 6], True)],
+]
+
+
+def test_whole_sequences_are_tested_in_windows():
+    loader = data(test=MovingRectangle((10, 7)), window_length=6, batch_size=3).test_dataloader()
+    assert windows_of(loader) == EXPECTED_WINDOWS
+    truths = [truth for batch in loader for truth in batch.truths]
+    assert [None if truth is None else len(truth.table) for truth in truths] == [None, 10, None, 7]
+
+
+def test_whole_validation_sequences_on_request():
+    clips, sequences = data(val=MovingRectangle((10, 7)), window_length=6, val_sequences=True).val_dataloader()
+    assert windows_of(sequences) == EXPECTED_WINDOWS
+    assert [frames[0] for _, frames, _ in windows_of(clips)] == [0, 4, 8, 0, 4]
+
+
+def test_windows_are_clips_unless_told_and_always_advance():
+    datamodule = data(clip_length=5)
+    assert (datamodule.window_length, datamodule.window_overlap) == (5, 2)
+    assert data(window_length=1).window_overlap == 0
+    short = data(window_length=2, window_overlap=9).test_dataloader()
+    assert [frames for _, frames, _ in windows_of(short)] == [[index, index + 1] for index in range(9)]
+
+
+def test_processes_test_different_sequences():
+    found = []
+    for rank in range(2):
+        datamodule = data(test=MovingRectangle((10, 7, 9)), batch_size=1)
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        datamodule.trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy)
+        found.append(windows_of(datamodule.test_dataloader()))
+    assert len(found[0]) == len(found[1])
+    names = [{name for name, frames, _ in share if frames} for share in found]
+    assert names[0] | names[1] == {"s0", "s1", "s2"}
+    assert not names[0] & names[1]
+    assert sum(last for share in found for *_, last in share) == 3
+
+
 def test_frames_are_bytes_from_the_loader_and_normalised_after_the_transfer():
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 1.0)
     datamodule = data(mean=mean, std=std, augmentation=None, temporal_stride=(1, 1))
@@ -165,6 +217,8 @@ def test_clips_per_epoch():
     [
         ({"batch_size": 0}, "data.batch_size: expected at least 1, got 0"),
         ({"clip_length": 0}, "data.clip_length: expected at least 1, got 0"),
+        ({"window_length": 0}, "data.window_length: expected at least 1, got 0"),
+        ({"window_overlap": -1}, "data.window_overlap: expected at least 0, got -1"),
         ({"num_workers": -1}, "data.num_workers: expected at least 0, got -1"),
         ({"seed": -1}, "data.seed: expected at least 0, got -1"),
         ({"val_overlap": 4}, "data.val_overlap: expected 0 to data.clip_length - 1 = 3, got 4"),

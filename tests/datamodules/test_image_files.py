@@ -77,7 +77,7 @@ def test_absurd_size_is_refused_before_memory_is_spent(tmp_path):
         read_image(path, (6, 8))
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x10JF"])
 def test_no_image(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)

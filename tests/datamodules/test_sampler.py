@@ -3,7 +3,7 @@ from moving_rectangle import MovingRectangle
 from torch.utils.data.distributed import DistributedSampler
 
 from datamodules.clips import ClipDataset, ClipSampling
-from datamodules.sampler import ClipSampler
+from datamodules.sampler import ClipSampler, SequenceSampler
 
 DATASET = ClipDataset(MovingRectangle((40, 12)), ClipSampling(length=4, size=(60, 80)))
 NUM_WINDOWS = 13
@@ -77,3 +77,27 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 def test_lightning_takes_it_for_a_distributed_sampler():
     assert isinstance(ClipSampler(DATASET), DistributedSampler)
+
+
+LENGTHS = (3, 41, 8, 20, 9, 1, 17)
+
+
+@pytest.mark.filterwarnings("ignore:2 of 7 sequences")
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 7, 10])
+def test_whole_sequences_go_to_one_process_each(num_replicas):
+    dataset = ClipDataset(MovingRectangle(LENGTHS), ClipSampling(length=4, size=(60, 80), overlap=1))
+    samplers = [SequenceSampler(dataset, num_replicas, rank) for rank in range(num_replicas)]
+    shares = [list(sampler) for sampler in samplers]
+    assert {len(share) for share in shares} == {len(sampler) for sampler in samplers}
+    assert len({len(share) for share in shares}) == 1, "every process takes equally many steps"
+    dealt = [[request.window for request in share if not request.blank] for share in shares]
+    assert all(windows == sorted(windows) for windows in dealt), "in order"
+    assert sorted(window for windows in dealt for window in windows) == list(range(len(dataset)))
+    owners = [{int(dataset.windows[window, 0]) for window in windows} for windows in dealt]
+    assert sum(len(owned) for owned in owners) == len(LENGTHS), "none is split"
+    for share in shares:
+        blanks = [request.blank for request in share]
+        assert blanks == sorted(blanks), "blank clips come last"
+        assert all(dataset[request].padding_mask.all() for request in share if request.blank)
+    if num_replicas == 2:
+        assert len(shares[0]) == -(-len(dataset) // 2), "the work is dealt evenly"
