@@ -116,11 +116,13 @@ def read_mot(path: str | Path, num_frames: int | None = None, ground_truth: bool
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    text = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = content.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     numbers = _parse_plain(text)
     if numbers is None:
         numbers = _parse_lines(text, path)
-    rows = np.ones((len(numbers), _COLUMNS))
+    rows = np.ones((len(numbers), _COLUMNS), order="F")  # whole columns are what everybody asks for
     rows[:, : numbers.shape[1]] = numbers[:, :_COLUMNS]
     problem = _find_problem(rows, num_frames, ground_truth)
     if problem is not None:
