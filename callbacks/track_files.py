@@ -80,6 +80,6 @@ class _UnfinishedError(Exception):
 
 
 def _file_name(name: str) -> str:
-    if not name or "\0" in name or name != Path(name).name:
+    if name in ("", "..") or "\0" in name or name != Path(name).name:
         raise UserError(f"tracks: the video's name {name!r} was expected to be that of a file, without a folder")
     return name

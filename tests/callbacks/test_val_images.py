@@ -6,13 +6,13 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from PIL import Image
+from PIL import Image, ImageDraw
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
 from callbacks import ValImageLogger
-from callbacks.drawing import GREY, draw_boxes, identity_color, to_uint8
-from scene_model.batch import SceneBatch, TargetFrame
+from callbacks.drawing import GREY, draw_boxes, identity_color, to_uint8, write_label
+from scene_model.batch import SceneBatch, SequenceInfo, TargetFrame
 
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 NUM_QUERIES = 12
@@ -37,10 +37,11 @@ def make_scene(num_clips=2, num_frames=4, size=(96, 128)):
         frames=(frames - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1),
         targets=targets,
         padding_mask=torch.zeros(num_clips, num_frames, dtype=torch.bool),
-        sequence_names=[f"sequence-{clip}" for clip in range(num_clips)],
+        sequences=[SequenceInfo(f"sequence-{clip}", num_frames, *size, fps=25) for clip in range(num_clips)],
         frame_indices=torch.arange(num_frames).repeat(num_clips, 1),
-        original_sizes=torch.tensor([size] * num_clips),
         seeds=torch.arange(num_clips),
+        is_last=[True] * num_clips,
+        truths=[None] * num_clips,
     )
 
 
@@ -202,6 +203,17 @@ def test_box_edges_lie_where_the_box_is():
     rows, columns = picture[0].nonzero().T
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (30, 70, 50, 150)
     assert not frame.any()
+
+
+@pytest.mark.parametrize(("left", "bottom"), [(190, 50), (500, 50), (-30, 50), (50, 0), (50, -20), (50, 300)])
+def test_labels_stay_within_the_frame(left, bottom):
+    def drawn(*place):
+        image = Image.new("RGB", (200, 100))
+        write_label(ImageDraw.Draw(image), *place, "7 square", (255, 0, 0))
+        return image.convert("L").point(bool).getbbox()
+
+    (left, top, right, bottom), wanted = drawn(left, bottom), drawn(50, 50)
+    assert (right - left, bottom - top) == (wanted[2] - wanted[0], wanted[3] - wanted[1])
 
 
 def test_neighbouring_identities_have_distant_colors():
