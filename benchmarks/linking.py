@@ -39,7 +39,8 @@ def windows_of(module: SceneModelLightningModule, data: SceneDataModule) -> dict
     for batch in data.test_dataloader():
         batch = data.on_after_batch_transfer(batch, 0)
         outputs = module(batch.frames, batch.padding_mask)
-        for info, window in zip(batch.sequences, Window.of_outputs(outputs, batch.frame_indices, batch.padding_mask)):
+        of_batch = Window.of_outputs(outputs, batch.frame_indices, batch.padding_mask)
+        for info, window in zip(batch.sequences, of_batch, strict=True):
             windows.setdefault(info.name, []).append(window)
     return windows
 

@@ -1,10 +1,11 @@
-"""Batches of windows in, tracks in pixels of the original frames out: several videos at a time, each with its linker."""
+"""Batches of windows in, tracks in pixels of the original frames out, of several videos at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,5 +71,5 @@ def _in_pixels(rows: TrackRows, sequence: SequenceInfo, size: tuple[int, int]) -
     """Rows as a file has them; boxes that lie outside the frame are left out."""
     placement = letterbox((sequence.height, sequence.width), size)
     boxes = placement.to_original_pixels(torch.from_numpy(rows.boxes)).numpy()
-    table = MotTable.of_tracks(rows.frames, rows.track_ids, boxes, rows.scores, rows.classes + 1.0)
-    return table[(boxes[:, 2:] > 0).all(1)]
+    table = MotTable.of_tracks(rows.frames, rows.track_ids, boxes, rows.scores, (rows.classes + 1).astype(np.float64))
+    return table[np.flatnonzero((boxes[:, 2:] > 0).all(1))]
