@@ -1,6 +1,7 @@
 import itertools
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -188,3 +189,24 @@ def test_errors_name_the_key(tmp_path, monkeypatch, path):
     with pytest.raises(UserError, match=r"^data\.predict_path: \S.*video") as caught:
         SceneDataModule(predict_path=path).check("predict")
     assert "\n" not in str(caught.value)
+
+
+class Recorder(pl.LightningModule):
+    """Keeps the frames that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def predict_step(self, batch, batch_idx):
+        assert batch.frames.is_floating_point()
+        self.seen += batch.frame_indices[~batch.padding_mask].tolist()
+        return {}
+
+
+def test_lightning_runs_on_it(tmp_path):
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer, module = pl.Trainer(accelerator="cpu", **options), Recorder()
+    datamodule = data(write_video(tmp_path / "a.mp4", range(10)), batch_size=2, window_overlap=0)
+    trainer.predict(module, datamodule, return_predictions=False)
+    assert module.seen == list(range(10))
