@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -36,18 +36,26 @@ _MAY_FOLLOW = {
     b",": (_DIGITS, b"-"),
     b"\n": (_DIGITS, b"-"),
 }
-_BIT_OF_KIND = {kind: 1 << index for index, kind in enumerate(_MAY_FOLLOW)}
+# What is left without digits and signs: a number has at most one dot, then at most one exponent.
+_MARK_MAY_FOLLOW = {
+    b".": (b"eE", b",", b"\n"),
+    b"eE": (b",", b"\n"),
+    b",": (b".", b"eE", b",", b"\n"),
+    b"\n": (b".", b"eE", b",", b"\n"),
+}
 
 
-def _byte_table(value_of_kind: dict[bytes, int]) -> bytes:
-    """A table for `bytes.translate`: the value of each byte's kind, 0 for bytes of no kind."""
-    values = {byte: value for kind, value in value_of_kind.items() for byte in kind}
-    return bytes(values.get(byte, 0) for byte in range(256))
+def _grammar(may_follow: Mapping[bytes, tuple[bytes, ...]]) -> tuple[bytes, bytes]:
+    """Tables for `bytes.translate`: the bit of each byte's kind, and the bits of those that may follow it; else 0."""
+    bits = {kind: 1 << index for index, kind in enumerate(may_follow)}
+    of_kind, of_followers = bytearray(256), bytearray(256)
+    for kind, followers in may_follow.items():
+        for byte in kind:
+            of_kind[byte], of_followers[byte] = bits[kind], sum(bits[follower] for follower in followers)
+    return bytes(of_kind), bytes(of_followers)
 
 
-_TO_BIT = _byte_table(_BIT_OF_KIND)
-_TO_FOLLOWERS = _byte_table({kind: sum(_BIT_OF_KIND[one] for one in after) for kind, after in _MAY_FOLLOW.items()})
-_TO_LOWER = bytes.maketrans(b"E", b"e")
+_NUMBERS, _MARKS = _grammar(_MAY_FOLLOW), _grammar(_MARK_MAY_FOLLOW)
 _TO_LINES = bytes.maketrans(b",", b"\n")
 
 
@@ -139,9 +147,10 @@ def _parse_plain(text: bytes) -> FloatArray | None:
     1: hence the check of the grammar.
     """
     body = text.strip(b"\n") + b"\n"
-    if not _is_plain(body):
+    marks = b"\n" + body.translate(None, _DIGITS + b"-")
+    if not _follows(_NUMBERS, b"\n" + body) or not _follows(_MARKS, marks):
         return None
-    separators = body.translate(None, _DIGITS + b"-.eE")
+    separators = marks[1:].translate(None, b".eE")
     width = separators.index(b"\n") + 1
     height = len(separators) // width
     if width < _MIN_COLUMNS or separators != separators[:width] * height:
@@ -151,12 +160,10 @@ def _parse_plain(text: bytes) -> FloatArray | None:
     return numbers.reshape(height, width)
 
 
-def _is_plain(body: bytes) -> bool:
-    """Whether lines hold nothing but numbers and commas: each byte may follow the one before, and so may each mark."""
-    bits = np.frombuffer(body.translate(_TO_BIT), dtype=np.uint8)
-    followers = np.frombuffer(b"\n".translate(_TO_FOLLOWERS) + body.translate(_TO_FOLLOWERS), dtype=np.uint8)
-    marks = body.translate(_TO_LOWER, _DIGITS + b"-")
-    return bool((bits & followers[:-1]).all()) and not any(twice in marks for twice in (b"..", b"e.", b"ee"))
+def _follows(grammar: tuple[bytes, bytes], text: bytes) -> bool:
+    """Whether each byte may stand behind the one before it."""
+    bits, followers = (np.frombuffer(text.translate(table), dtype=np.uint8) for table in grammar)
+    return bool((bits[1:] & followers[:-1]).all())
 
 
 def _parse_lines(text: bytes, path: Path) -> FloatArray:

@@ -86,12 +86,13 @@ def _best_rivals(groups: IntArray, weights: FloatArray) -> FloatArray:
     """
     best, second = np.zeros((2, groups.max() + 1))
     np.maximum.at(best, groups, weights)
-    is_best = weights == best[groups]
+    best_of_group = best[groups]
+    is_best = weights == best_of_group
     others = np.flatnonzero(~is_best)
     np.maximum.at(second, groups[others], weights[others])
     shared = np.bincount(groups[is_best], minlength=len(best)) > 1
     second[shared] = best[shared]
-    rivals: FloatArray = np.where(is_best, second[groups], best[groups])
+    rivals: FloatArray = np.where(is_best, second[groups], best_of_group)
     return rivals
 
 
