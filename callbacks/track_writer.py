@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -11,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from callbacks.annotation import Annotator
@@ -119,7 +120,9 @@ class TrackWriter(Callback):
         seconds = perf_counter() - self._start
         if unfinished:
             parts = ", ".join(f"{name} ({end} frames)" for name, end in unfinished.items())
-            rank_zero_warn(f"predict ended before these videos did, so their files hold the beginning: {parts}")
+            warnings.warn(
+                f"predict ended before these videos did, so their files hold the beginning: {parts}", stacklevel=2
+            )
         print(
             f"{_counted(session.num_videos, 'video')}, {_counted(session.num_frames, 'frame')}, "
             f"{session.num_frames / seconds:.1f} frames/s -> {_relative(self._folder)}"
