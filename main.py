@@ -18,7 +18,7 @@ from callbacks import (
 )
 from datamodules import SceneDataModule
 from scene_model import SceneModelLightningModule, __version__
-from scene_model.cli import CheckpointCLI, quiet_console, user_errors
+from scene_model.cli import CheckpointCLI, keep_freed_memory, quiet_console, user_errors
 
 
 class SceneCLI(CheckpointCLI):
@@ -46,6 +46,7 @@ class SceneCLI(CheckpointCLI):
 def main(args: Sequence[str] | None = None) -> SceneCLI:
     """Run a command, given as on the command line, or that of this process."""
     quiet_console()
+    keep_freed_memory()
     with user_errors():
         return SceneCLI(
             SceneModelLightningModule,

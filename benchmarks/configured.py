@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -20,9 +21,17 @@ def configured(paths: Sequence[str]) -> tuple[SceneModelLightningModule, SceneDa
     parser.add_class_arguments(SceneDataModule, "data")
     parser.add_class_arguments(SceneModelLightningModule, "model")
     parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-    options = parser.get_defaults()
+    content: dict[str, Any] = {}
     for path in paths:
-        content = yaml.safe_load(Path(path).read_text())
-        options = parser.parse_object({key: content.get(key, {}) for key in ("model", "data")}, options)
-    built = parser.instantiate_classes(options)
+        _merge(content, yaml.safe_load(Path(path).read_text()))
+    built = parser.instantiate_classes(parser.parse_object({key: content.get(key, {}) for key in ("model", "data")}))
     return built.model, built.data
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            same_class = below[key].get("class_path") == value.get("class_path")
+            _merge(below[key], value) if same_class else below.update({key: value})
+        else:
+            below[key] = value

@@ -81,9 +81,10 @@ class MOTChallenge(Source):
     def targets(self, sequence: int, index: int) -> TargetFrame:  # noqa: D102
         return self._sequences[sequence].objects.frame(index)
 
-    def truth(self, sequence: int) -> SequenceTruth:
+    def truth(self, sequence: int) -> SequenceTruth | None:
         """The rows of gt/gt.txt within `frame_range`, as they are, frames counted from 0 at its start."""
-        return SequenceTruth(self._sequences[sequence].table, self._sequences[sequence].rules)
+        found = self._sequences[sequence]
+        return SequenceTruth(found.table, found.rules) if found.folder.annotations.is_file() else None
 
     @cached_property
     def _sequences(self) -> list[_Sequence]:

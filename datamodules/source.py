@@ -40,8 +40,11 @@ class Source(ABC):
     def targets(self, sequence: int, index: int) -> TargetFrame:
         """The annotated objects of that frame; empty where the source has no annotations."""
 
-    def truth(self, sequence: int) -> SequenceTruth:
-        """All annotations of a sequence, as they are scored: those of `targets`, unless a format knows better."""
+    def truth(self, sequence: int) -> SequenceTruth | None:
+        """All annotations of a sequence, as they are scored: those of `targets`, unless a format knows better.
+
+        None says that the sequence is not annotated, and so not scored.
+        """
         info = self.sequences()[sequence]
         frames = [self.targets(sequence, index) for index in range(info.num_frames)]
         boxes = np.concatenate([frame.boxes.double().numpy() for frame in frames])

@@ -27,6 +27,10 @@ from scene_model.errors import UserError
 from scene_model.network.backbone import weights_to_follow
 
 DEFAULT_ROOT = "runs"
+_DEFAULTS = {
+    "predict": {"return_predictions": False},  # else all outputs of a video would stay in memory
+    "test": {"verbose": False},  # callbacks print scores in a table of their own
+}
 
 
 class CheckpointCLI(LightningCLI):
@@ -71,8 +75,9 @@ class CheckpointCLI(LightningCLI):
                 "Path of a checkpoint; last: the newest last.ckpt below trainer.default_root_dir. The model and data "
                 "options that it was trained with hold, where no config file and no flag says otherwise."
             )
-        if "predict" in self._subcommand_parsers:  # else every output of a video would stay in memory
-            self._subcommand_parsers["predict"].set_defaults(return_predictions=False)
+        for command, defaults in _DEFAULTS.items():
+            if command in self._subcommand_parsers:
+                self._subcommand_parsers[command].set_defaults(defaults)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with the options of the checkpoint, if one is named, as defaults."""
