@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Has glibc keep freed memory for what comes next, where it would give large blocks back to the system.
 
     The system clears every page of a block that it hands out, which costs a network on the CPU a quarter of its time
-    once its frames are of some size (`docs/measurements.md`). Whoever has set ``MALLOC_...`` or ``GLIBC_TUNABLES`` knows
-    better, and other C libraries are left alone.
+    once its frames are of some size (`docs/measurements.md`). Whoever has set ``MALLOC_...`` or ``GLIBC_TUNABLES``
+    knows better, and other C libraries are left alone.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if chosen or not sys.platform.startswith("linux"):
