@@ -113,6 +113,20 @@ class SceneBatch:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def distinct_frames(self) -> tuple[Tensor, Tensor]:
+        """The frames without those that several clips of a sequence share, as `SceneModel.forward` takes them.
+
+        Returns:
+            ``[U, 3, H, W]``, and int64 ``[B, T]`` on the same device: which of them stands where.
+        """
+        numbers = {name: number for number, name in enumerate({info.name for info in self.sequences})}
+        sequence = torch.tensor([numbers[info.name] for info in self.sequences])[:, None].expand_as(self.frame_indices)
+        pairs = torch.stack([sequence, self.frame_indices], dim=-1).flatten(0, 1)
+        distinct, frame_of = torch.unique(pairs, dim=0, return_inverse=True)
+        place = torch.empty(len(distinct), dtype=torch.int64).scatter_(0, frame_of, torch.arange(len(pairs)))
+        frames = self.frames.flatten(0, 1)[place.to(self.frames.device)]
+        return frames, frame_of.view_as(self.frame_indices).to(self.frames.device)
+
     def __getstate__(self) -> dict[str, Any]:
         """Pack the targets, because every tensor that a worker sends costs an open file."""
         flat = [frame for clip in self.targets for frame in clip]

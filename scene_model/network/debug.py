@@ -98,14 +98,15 @@ def _check_decoder(module: nn.Module, inputs: Any, output: tuple[Tensor, dict[st
 
 def _check_input(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     frames = inputs[0]
-    if frames.ndim != 5 or frames.shape[2] != 3 or not frames.is_floating_point():
+    if frames.ndim not in (4, 5) or frames.shape[-3] != 3 or not frames.is_floating_point():
         raise ValueError(f"model.debug: expected float frames [B, T, 3, H, W], got {frames.dtype} {list(frames.shape)}")
     if not torch.isfinite(frames).all():
         raise FloatingPointError("model.debug: the frames hold NaN or infinity before the first module")
 
 
 def _check_output(module: nn.Module, inputs: tuple[Any, ...], outputs: dict[str, Tensor]) -> None:
-    queries = (*inputs[0].shape[:2], outputs["bbox_center"].shape[2])
+    clips = inputs[0].shape[:2] if inputs[0].ndim == 5 else (None, None)
+    queries = (*clips, outputs["bbox_center"].shape[2])
     for name, width in (("bbox_center", 2), ("bbox_size", 2), ("exist_conf", 1), ("cls_logits", None)):
         _expect_shape(name, outputs[name], *queries, width)
     for name in ("bbox_center", "bbox_size", "exist_conf"):

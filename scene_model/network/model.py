@@ -37,7 +37,11 @@ class SceneModel(nn.Module):
         self.extra_heads = nn.ModuleList(head.build(channels, num_classes) for head in config.extra_heads)
 
     def forward(
-        self, frames: Tensor, dn_state: DenoisingState | None = None, padding_mask: Tensor | None = None
+        self,
+        frames: Tensor,
+        dn_state: DenoisingState | None = None,
+        padding_mask: Tensor | None = None,
+        frame_of: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Detect and track the objects of B clips.
 
@@ -45,6 +49,8 @@ class SceneModel(nn.Module):
             frames: float ``[B, T, 3, H, W]``, normalised; any T, H and W.
             dn_state: K denoising queries per clip to decode beside the Q matching ones; they change nothing for those.
             padding_mask: bool ``[B, T]``, True on padding at the end of a clip, which then changes nothing elsewhere.
+            frame_of: int64 ``[B, T]``, for clips that share frames, whose features are then computed once: `frames` are
+                the U different ones, ``[U, 3, H, W]``, and this says which of them stands where.
 
         Returns:
             ``bbox_center`` ``[B, T, Q, 2]``, ``bbox_size`` ``[B, T, Q, 2]``, ``exist_conf`` ``[B, T, Q, 1]`` in (0, 1),
@@ -52,9 +58,11 @@ class SceneModel(nn.Module):
             losses ``layer_*`` ``[L, B, T, Q, ...]`` of all decoder layers, ``dn_*`` ``[L, B, T, K, ...]`` of the
             denoising queries and ``enc_*`` ``[B, T, S, ...]`` of the encoder's proposals.
         """
-        num_frames = frames.shape[1]
-        images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        num_frames = frames.shape[1] if frame_of is None else frame_of.shape[1]
+        images = frames.flatten(0, -4).contiguous(memory_format=torch.channels_last)
         levels = self.encoder(self.backbone(images))
+        if frame_of is not None:
+            levels = [level[frame_of.flatten()] for level in levels]
         proposals = self.proposals(levels, num_frames)
         queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
         hidden, layers = self.decoder(queries, levels, padding_mask)

@@ -113,3 +113,15 @@ def test_batches_from_workers_hold_few_files_open():
     kept = list(batches)
     assert len(os.listdir("/proc/self/fd")) - before < 50
     assert [len(batch.targets[3]) for batch in kept] == [50] * 3
+
+
+def test_frames_that_clips_share_are_given_once():
+    batch = make_batch()
+    a, b = batch.sequences
+    batch.sequences, batch.frame_indices = [a, a], torch.tensor([[3, 4, 5], [5, 6, 6]])
+    batch.frames[1, 0], batch.frames[1, 2] = batch.frames[0, 2], batch.frames[1, 1]
+    frames, frame_of = batch.distinct_frames()
+    assert len(frames) == 4
+    assert torch.equal(frames[frame_of], batch.frames)
+    batch.sequences = [a, b]
+    assert len(batch.distinct_frames()[0]) == 5

@@ -57,6 +57,16 @@ def test_a_clip_of_nothing_but_padding_is_finite(model):
     assert all(torch.isfinite(value).all() for value in outputs.values())
 
 
+def test_frames_that_clips_share_need_not_be_given_twice(model):
+    frames = torch.randn(5, 3, 64, 64)
+    frame_of = torch.tensor([[0, 1, 2], [2, 3, 4]])
+    mask = torch.tensor([[False, False, False], [False, False, True]])
+    apart, shared = run(model, frames[frame_of], None, mask), run(model, frames, None, mask, frame_of)
+    assert apart.keys() == shared.keys()
+    for name, values in apart.items():
+        torch.testing.assert_close(shared[name], values, atol=1e-5, rtol=1e-4)
+
+
 def test_time_matters(model):
     """The temporal attention tells the frames apart: reversing a clip is not reversing its outputs."""
     frames = torch.randn(1, 3, 3, 64, 64)
@@ -130,6 +140,11 @@ def test_debug_refuses_wrong_frames():
         model(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))
     with pytest.raises(FloatingPointError, match="before the first module"):
         model(torch.full((1, 2, 3, 64, 64), float("nan")))
+
+
+def test_debug_takes_clips_that_share_frames():
+    model = build_scene_model(small_config(), debug=True).eval()
+    model(torch.zeros(3, 3, 64, 64), frame_of=torch.tensor([[0, 1], [1, 2]]))
 
 
 @pytest.mark.slow
