@@ -38,7 +38,7 @@ class LinkingConfig:
     class_weight: float = 0.5
     min_iou: float = 0.2
     max_distance: float = 2.0
-    min_affinity: float = 0.45
+    min_affinity: float = 0.7
     min_agreement: float = 0.5
     duplicate_iou: float = 0.7
 

@@ -37,13 +37,13 @@ def test_overlap_on_shared_frames_is_a_link_whatever_the_looks():
     ],
 )
 def test_who_comes_back_is_near_or_looks_alike(box, look, returns):
-    assert ids(still([0], [0.9]), still([6], [0.9], box, look), overlap=0) == [1, 2 - returns]
+    assert ids(still([0], [0.9]), still([6], [0.9], box, look), overlap=0, min_affinity=0.45) == [1, 2 - returns]
 
 
 def test_a_track_remembers_how_it_looked_before():
     windows = [still([0], [0.9]), still([1], [0.9], look=OTHER_LOOK), still([7], [0.9], at(1.1))]
-    assert ids(*windows, overlap=0) == [1, 1, 1]
-    assert ids(windows[1], windows[2], overlap=0) == [1, 2]
+    assert ids(*windows, overlap=0, min_affinity=0.45) == [1, 1, 1]
+    assert ids(windows[1], windows[2], overlap=0, min_affinity=0.45) == [1, 2]
 
 
 def test_two_that_might_come_back_do_not_break_a_link_that_was_seen():

@@ -150,7 +150,7 @@ def test_better_than_linking_by_iou_alone(length, overlap, misses):
     totals = {"ours": np.zeros(3), "iou": np.zeros(3)}
     for number in range(3):
         video = synthetic(number, num_frames=120)
-        for name, options in (("ours", {}), ("iou", IOU_ONLY)):
+        for name, options in (("ours", {"min_affinity": 0.6}), ("iou", IOU_ONLY)):
             config = LinkingConfig(overlap=overlap, **options)
             fields = scores(video, link(network.windows(video, length, overlap, seed=number), config))
             totals[name] += [fields["IDSW"], fields["IDF1"], fields["AssA"]]
