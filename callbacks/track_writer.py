@@ -59,12 +59,13 @@ class TrackWriter(Callback):
         self._start = 0.0
 
     @rank_zero_only
-    def check(self, command: str, folder: Path) -> None:
+    def check(self, command: str, folder: Path, data: object = None) -> None:
         """Finds what would keep ``predict`` from writing, before any work starts; leaves nothing behind.
 
         Args:
             command: what is to be run.
             folder: of the run.
+            data: where it comes from.
 
         Raises:
             UserError: the output folder cannot be written to, or PyAV is missing.

@@ -183,8 +183,11 @@ class SceneModelLightningModule(pl.LightningModule):
         return self._track(batch)
 
     def _track(self, batch: SceneBatch) -> dict[str, Any]:
-        frames, frame_of = batch.distinct_frames()
-        outputs = self.model(frames, padding_mask=batch.padding_mask, frame_of=frame_of)
+        if self.compile_model:  # for shapes that never change
+            outputs = self.model(batch.frames, padding_mask=batch.padding_mask)
+        else:
+            frames, frame_of = batch.distinct_frames()
+            outputs = self.model(frames, padding_mask=batch.padding_mask, frame_of=frame_of)
         return outputs | {"tracks": self.tracker.update(batch, outputs)}
 
     def on_validation_epoch_start(self) -> None:

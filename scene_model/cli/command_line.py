@@ -43,7 +43,8 @@ class CheckpointCLI(LightningCLI):
     Args:
         model_class: LightningModule, which calls ``save_hyperparameters``.
         datamodule_class: LightningDataModule, likewise; ``class_names`` and ``check(command)`` are its own checks.
-            A model's own are ``check(trainer)``, before training; a callback's ``check(command, folder)``.
+            A model's own are ``check(trainer)``, before training; a callback's ``check(command, folder,
+            datamodule)``.
         args: as on the command line; None takes those of this process.
         kwargs: of LightningCLI.
     """
@@ -190,7 +191,7 @@ class CheckpointCLI(LightningCLI):
             self.model.check(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "check"):
-                callback.check(self.subcommand, folder)
+                callback.check(self.subcommand, folder, self.datamodule)
 
     @rank_zero_only
     def _save_config(self, path: Path) -> None:
