@@ -42,6 +42,9 @@ class WindowLinker:
     frames of its window but the last `overlap`, which the next one covers too. So a frame waits for at least `overlap`
     and at most T - 1 later frames. In frames where a live track is not seen there is no row of it.
 
+    Windows may share more frames than `overlap` says: those that are final serve for linking as long as they are
+    remembered, and are not returned again. Where they share fewer, frames wait for longer than needed.
+
     Memory holds live tracks, each with the frames that are not final and a few before; it does not grow.
 
     Args:
@@ -72,16 +75,18 @@ class WindowLinker:
         """Takes the next window and returns the rows of the frames that are final with it.
 
         Raises:
-            ValueError: the window does not follow the one before it.
+            ValueError: the window does not go on where those before it end.
         """
         if not len(window.frames):
             return _no_rows()
+        _check_order(window.frames, self._frames)
+        window = window[window.frames >= self._frames[0]] if len(self._frames) else window
         shared = self._advance(window.frames)
         tracklets = find_tracklets(window, self._frames, self._config)
         nobody = tracklets[np.zeros(len(tracklets), dtype=bool)]
         self._tracks = self._linked(nobody if self._tracks is None else self._tracks, tracklets, shared)
         num_pending = min(self._config.overlap, len(window.frames))
-        rows = self._finalise(len(self._frames) - num_pending)
+        rows = self._finalise(max(len(self._frames) - num_pending, self._num_final))
         self._forget(max(num_pending, _HISTORY))
         return rows
 
@@ -99,11 +104,6 @@ class WindowLinker:
     def _advance(self, frames: IntArray) -> slice:
         """Moves the time axis on, so that it ends with a window; returns the part that it knew before."""
         start, end = int(np.searchsorted(self._frames, frames[0])), len(self._frames)
-        known = self._frames[start:]
-        follows = start >= self._num_final and len(known) < len(frames) and (known == frames[: len(known)]).all()
-        if not follows or (np.diff(frames) <= 0).any():
-            expected = f"the frames {self._frames[self._num_final :].tolist()} and later ones, or only later ones"
-            raise ValueError(f"expected a window of {expected}, got {frames.tolist()}")
         self._frames = np.concatenate([self._frames[:start], frames])
         if self._tracks is not None:
             self._tracks.shift(drop=0, add=len(self._frames) - end)
@@ -114,6 +114,7 @@ class WindowLinker:
         rows, columns = assign(tracks, tracklets, shared, self._config)
         tracks[rows] = tracks[rows].continued_by(tracklets[columns], self._frames, self._config.keep_threshold)
         is_birth = tracklets.scores.max(1) >= self._config.birth_threshold
+        is_birth &= tracklets.motion.last >= self.next_frame  # in final frames alone there is nothing to report
         is_birth[columns] = False
         births = tracklets[is_birth]
         births.ids = np.arange(self._next_id, self._next_id + len(births))
@@ -146,6 +147,19 @@ class WindowLinker:
         self._tracks.shift(drop, add=0)
         self._frames = self._frames[drop:]
         self._num_final -= drop
+
+
+def _check_order(frames: IntArray, known: IntArray) -> None:
+    """Frames must ascend, and go on where the known ones end: with all of those that do not come before them."""
+    if (np.diff(frames) <= 0).any():
+        raise ValueError(f"expected the frames of a window in ascending order, got {frames.tolist()}")
+    if not len(known):
+        return
+    shared = known[known >= frames[0]]
+    begins_alike = np.array_equal(frames[frames >= known[0]][: len(shared)], shared)
+    if frames[-1] <= known[-1] or not begins_alike:
+        expected = f"that goes beyond frame {known[-1]} and, of the frames up to there, has all from its first one on"
+        raise ValueError(f"expected a window {expected}, got {frames.tolist()}")
 
 
 def _no_rows() -> TrackRows:

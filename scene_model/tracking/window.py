@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scene_model.tracking.columns import FloatArray, IntArray
+from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,10 @@ class Window:
     scores: FloatArray
     class_probs: FloatArray
     embeddings: FloatArray
+
+    def __getitem__(self, keep: BoolArray) -> Window:
+        """The frames selected by a mask ``[T]``; where that is all of them, without a copy."""
+        return self if keep.all() else Window(*(column[keep] for column in vars(self).values()))
 
     @classmethod
     def of_outputs(

@@ -166,10 +166,31 @@ def test_frames_may_be_missing():
     assert (rows.frames.tolist(), rows.track_ids.tolist()) == ([12], [1])
 
 
-@pytest.mark.parametrize("frames", [[0, 1], [2, 3], [2, 4, 5], [3, 3], [5, 4]])
-def test_windows_must_follow_each_other(frames):
-    linker = WindowLinker(LinkingConfig(overlap=2))
+@pytest.mark.parametrize(
+    ("frames", "sentence"),
+    [
+        ([0, 1], "goes beyond frame 3"),
+        ([2, 3], "goes beyond frame 3"),
+        ([2, 4, 5], "has all from its first one on"),
+        ([0, 2, 3, 4], "has all from its first one on"),
+        ([4, 4], "ascending order"),
+        ([5, 4], "ascending order"),
+    ],
+)
+@pytest.mark.parametrize("overlap", [0, 2, 4])
+def test_windows_must_follow_each_other(frames, sentence, overlap):
+    linker = WindowLinker(LinkingConfig(overlap=overlap))
     linker.update(still([0, 1, 2, 3], [0.9] * 4))
-    with pytest.raises(ValueError, match=r"expected a window"):
+    with pytest.raises(ValueError, match=rf"^expected .*{sentence}.*, got \[{frames[0]}, ") as caught:
         linker.update(still(frames, [0.9] * len(frames)))
-    assert linker.update(still([2, 3, 4, 5], [0.9] * 4)).frames.tolist() == [2, 3]
+    assert "[]" not in str(caught.value)
+    rows = linker.update(still([2, 3, 4, 5], [0.9] * 4))
+    assert rows.frames.tolist() == list(range(4 - overlap, 6 - overlap)) if overlap else [4, 5]
+
+
+def test_windows_before_all_that_is_remembered():
+    linker = WindowLinker(LinkingConfig())
+    for start in range(0, 40, 2):
+        linker.update(still(range(start, start + 4), [0.9] * 4))
+    with pytest.raises(ValueError, match=r"goes beyond frame 41 .*, got \[0, 1, 2, 3\]"):
+        linker.update(still(range(4), [0.9] * 4))
