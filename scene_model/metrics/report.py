@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scene_model.errors import UserError
+from scene_model.files import NewFile, file_errors
 from scene_model.metrics.scores import COMBINED, Scores
 
 if TYPE_CHECKING:
@@ -56,22 +55,16 @@ def write_scores(folder: Path, stem: str, scores: Scores) -> None:
     cell.
 
     Raises:
-        UserError: the folder cannot be written to; what stands there is whole.
+        UserError: a file cannot be written; what stands there is whole.
     """
     texts = {folder / f"{stem}.json": json.dumps(scores, indent=2) + "\n", folder / f"{stem}.csv": _as_csv(scores)}
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in texts}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            parts[path].write_text(text, encoding="utf-8", newline="")
-        for path, part in parts.items():
-            os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"{folder / stem}.json and .csv: cannot be written ({error.strerror})") from error
-    finally:
-        for part in parts.values():
-            with suppress(OSError):
-                part.unlink()
+    with ExitStack() as stack:
+        files = [stack.enter_context(NewFile(path)) for path in texts]
+        for file in files:
+            with file_errors(file.path):
+                file.part.write_text(texts[file.path], encoding="utf-8", newline="")
+        for file in files:
+            file.place()
 
 
 def _as_csv(scores: Scores) -> str:

@@ -39,8 +39,8 @@ def test_a_failure_leaves_the_older_files(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scene_model.metrics.report.os.replace", full)
-    with pytest.raises(UserError, match=r"test_metrics.json and .csv: cannot be written \(No space left on device\)"):
+    monkeypatch.setattr("scene_model.files.os.replace", full)
+    with pytest.raises(UserError, match=r"test_metrics.json: cannot be written \(No space left on device\)"):
         write_scores(tmp_path, "test_metrics", SCORES)
     assert [path.name for path in tmp_path.iterdir()] == ["test_metrics.json"]
     assert (tmp_path / "test_metrics.json").read_text() == "{}"
@@ -50,3 +50,10 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_scores(tmp_path / "file", "test_metrics", SCORES)
+
+
+def test_a_second_file_that_cannot_be_written_leaves_the_first_one_alone(tmp_path):
+    (tmp_path / "test_metrics.csv").mkdir()
+    with pytest.raises(UserError, match=r"test_metrics\.csv: cannot be written"):
+        write_scores(tmp_path, "test_metrics", SCORES)
+    assert [path.name for path in tmp_path.iterdir()] == ["test_metrics.csv"]
