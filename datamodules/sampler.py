@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from datamodules.clips import ClipDataset, ClipRequest, mixed_seed
+
+# Both are DistributedSamplers: any other sampler Lightning replaces by its own where several processes run.
 
 
 class ClipSampler(DistributedSampler[Any]):
@@ -62,7 +63,7 @@ class ClipSampler(DistributedSampler[Any]):
         return ClipRequest(window, window, blank=position >= self.num_windows)
 
 
-class SequenceSampler(Sampler[ClipRequest]):
+class SequenceSampler(DistributedSampler[Any]):
     """Deals whole sequences out to the processes: all windows of a sequence go to one of them, in order.
 
     The longest sequences are dealt first, each to the process that has least to do so far. All processes get equally
@@ -75,6 +76,7 @@ class SequenceSampler(Sampler[ClipRequest]):
     """
 
     def __init__(self, dataset: ClipDataset, num_replicas: int = 1, rank: int = 0) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
         sequence_of = dataset.windows[:, 0]
         num_windows = np.bincount(sequence_of)
         loads = np.zeros(num_replicas, dtype=np.int64)

@@ -75,8 +75,9 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert [request.window for request in requests(shuffle=True)] == on_every_machine
 
 
-def test_lightning_takes_it_for_a_distributed_sampler():
-    assert isinstance(ClipSampler(DATASET), DistributedSampler)
+@pytest.mark.parametrize("sampler", [ClipSampler, SequenceSampler])
+def test_lightning_takes_it_for_a_distributed_sampler(sampler):
+    assert isinstance(sampler(DATASET), DistributedSampler), "else it would put its own in the place"
 
 
 LENGTHS = (3, 41, 8, 20, 9, 1, 17)
