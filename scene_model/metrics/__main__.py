@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from scene_model.errors import UserError
-from scene_model.metrics.files import pair_files, read_sequences
+from scene_model.metrics.files import pair_files, read_sequences, split_classes
 from scene_model.metrics.report import print_scores
 from scene_model.metrics.scores import score
 from scene_model.mot_rules import Benchmark
@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs, extra = pair_files(args.truth, args.tracker)
         for path in extra:
             print(f"warning: {path}: there is no ground truth of that name, not scored", file=sys.stderr)
-        scores = score(read_sequences(pairs, args.num_frames, args.rules))
+        split = split_classes(args.rules, args.classes)
+        scores = score(read_sequences(pairs, args.num_frames, split), args.classes or ())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object {sequence: {field: value}} instead")
     parser.add_argument("--num-frames", type=_positive, metavar="N", help="frames per sequence, if the last are empty")
     parser.add_argument("--rules", choices=get_args(Benchmark), help="score pedestrians by a benchmark's rules")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="score each class: names of what the tracker's column 8 counts from 1, as predict writes it; so does that "
+        "of the ground truth, or with --rules by the benchmark's numbers; its other classes are left out",
+    )
     return parser
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from scene_model.batch import SceneBatch, SequenceTruth
 from scene_model.metrics.rules import apply_rules_per_class
-from scene_model.metrics.scores import SequenceSums
+from scene_model.metrics.scores import SequenceSums, check_name
 from scene_model.metrics.sequence import TrackedSequence
 from scene_model.mot_text import MotTable
 from scene_model.tracking import FinalTracks
@@ -39,11 +39,15 @@ class TrackCollector:
         Args:
             batch: windows of sequences.
             tracks: parts of the tracks, each sequence's in order.
+
+        Raises:
+            UserError: a sequence has a name that means all of them.
         """
         clips = zip(batch.sequences, batch.is_last, batch.truths, strict=True)
         truths = {sequence.name: truth for sequence, is_last, truth in clips if is_last}
         for part in tracks:
             name = part.sequence.name
+            check_name(name)
             self._tables.setdefault(name, []).append(part.table)
             if part.is_last:
                 self._finish(name, part.end, truths.get(name))

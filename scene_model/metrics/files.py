@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from scene_model.errors import UserError
-from scene_model.metrics.rules import apply_rules
+from scene_model.metrics.rules import apply_rules, apply_rules_per_class
 from scene_model.metrics.sequence import TrackedSequence
-from scene_model.mot_rules import Benchmark, class_rules
+from scene_model.mot_rules import Benchmark, ClassRules, class_rules
 from scene_model.mot_text import MotTable, read_mot
+
+Tables = tuple[MotTable, MotTable]
+SplitClasses = Callable[[MotTable, MotTable], Iterable[Tables]]
 
 
 @dataclass(frozen=True)
@@ -50,30 +56,62 @@ def pair_files(truth: Path, tracker: Path) -> tuple[list[FilePair], list[Path]]:
 
 
 def read_sequences(
-    pairs: list[FilePair], num_frames: int | None = None, benchmark: Benchmark | None = None
+    pairs: list[FilePair], num_frames: int | None = None, split: SplitClasses | None = None
 ) -> Iterator[tuple[str, TrackedSequence]]:
     """Reads, one after another, what `score` scores; the two files of a pair are read at the same time.
 
     Args:
         pairs: the files.
         num_frames: length of each sequence; None: up to the last frame that holds a box.
-        benchmark: whose rules say what is left out before scoring pedestrians; None: nothing is.
+        split: what is scored of a ground truth and a tracker's rows, class by class; None: all of it, as one class.
 
     Raises:
-        UserError: a file is malformed.
+        UserError: a file is malformed, or has a class that it cannot have.
     """
     with ThreadPoolExecutor(max_workers=2) as readers:
         for pair in pairs:
             reading = readers.submit(read_mot, pair.tracker, num_frames, ground_truth=False)
             truth = read_mot(pair.truth, num_frames)
             tracker = reading.result()
-            if benchmark is not None:
-                truth, tracker = _pedestrians(pair.name, truth, tracker, benchmark)
-            yield pair.name, TrackedSequence.of(truth, tracker, num_frames)
+            length = num_frames or max(_length(truth), _length(tracker))
+            try:
+                for tables in [(truth, tracker)] if split is None else split(truth, tracker):
+                    yield pair.name, TrackedSequence.of(*tables, length)
+            except UserError as error:
+                raise UserError(f"{pair.name}: {error}") from error
 
 
-def _pedestrians(name: str, truth: MotTable, tracker: MotTable, benchmark: Benchmark) -> tuple[MotTable, MotTable]:
-    try:
-        return apply_rules(truth, tracker, class_rules(benchmark, ["pedestrian"]))
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+def split_classes(benchmark: Benchmark | None, classes: Sequence[str] | None) -> SplitClasses | None:
+    """How `read_sequences` tells classes apart.
+
+    Args:
+        benchmark: whose rules say what is left out, and which numbers the ground truth has for classes.
+        classes: names of the labels, by which a tracker counts classes from 1; so does the ground truth where there is
+            no benchmark. None: pedestrians alone, under their number in the benchmark; without one, nothing is told
+            apart.
+
+    Raises:
+        UserError: the benchmark has no such class, or a name comes twice.
+    """
+    if classes is None:
+        return None if benchmark is None else partial(_pedestrians, class_rules(benchmark, ["pedestrian"]))
+    repeated = next((name for name in classes if classes.count(name) > 1), None)
+    if repeated is not None:
+        raise UserError(f"expected in `classes` each name once, found {repeated!r} again")
+    rules = class_rules("DanceTrack", classes, names=classes) if benchmark is None else class_rules(benchmark, classes)
+    return partial(_labelled, rules, len(classes))
+
+
+def _pedestrians(rules: ClassRules, truth: MotTable, tracker: MotTable) -> list[Tables]:
+    return [apply_rules(truth, tracker, rules)]
+
+
+def _labelled(rules: ClassRules, num_classes: int, truth: MotTable, tracker: MotTable) -> Iterator[Tables]:
+    strange = tracker.classes[~np.isin(tracker.classes, np.arange(num_classes) + 1)]
+    if len(strange):
+        raise UserError(f"tracker: expected in column 8 a class from 1 to {num_classes}, found {strange[0]:g}")
+    yield from apply_rules_per_class(truth, tracker, rules)
+
+
+def _length(table: MotTable) -> int:
+    return int(table.frames.max(initial=-1)) + 1

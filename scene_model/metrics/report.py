@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scene_model.files import NewFile, file_errors
-from scene_model.metrics.scores import COMBINED, Scores
+from scene_model.metrics.scores import Scores, is_combined
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,7 @@ def scores_table(scores: Scores) -> Table:
     table.add_column("sequence", no_wrap=True)
     for name in (*_PERCENTAGES, *_COUNTS):
         table.add_column(name.removeprefix("CLR_"), justify="right", no_wrap=True)
-    first_combined = next((name for name in scores if name.split(":")[0] == COMBINED), None)
+    first_combined = next((name for name in scores if is_combined(name)), None)
     for name, fields in scores.items():
         ratios = (f"{100 * fields[field]:.2f}" for field in _PERCENTAGES)
         counts = (f"{fields[field]:.0f}" for field in _COUNTS)

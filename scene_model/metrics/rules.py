@@ -72,7 +72,7 @@ def apply_rules_per_class(truth: MotTable, tracker: MotTable, rules: ClassRules)
 def _check_classes(truth: MotTable, tracker: MotTable, rules: ClassRules) -> None:
     strange = truth.classes[(truth.classes < 1) | (truth.classes != np.rint(truth.classes))]
     if len(strange):
-        raise UserError(f"ground truth: {rules.benchmark} numbers classes from 1 in column 8, found {strange[0]:g}")
+        raise UserError(f"ground truth: expected in column 8 a class number, from 1 on, found {strange[0]:g}")
     others = tracker.classes[(tracker.classes > 0) & (rules.labels(tracker.classes) < 0)]
     if len(others):
         expected = " or ".join(str(number) for number in (*rules.class_ids, -1))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
+from scene_model.errors import UserError
 from scene_model.metrics.clear import clear_fields, clear_fields_of_one, clear_sums
 from scene_model.metrics.hota import hota_fields, hota_sums
 from scene_model.metrics.identity import identity_fields, identity_sums
@@ -40,20 +41,41 @@ class SequenceSums:
         self.by_class.append(hota_sums(tracked) | clear_sums(tracked) | identity_sums(tracked))
 
 
-def score(sequences: Iterable[tuple[str, TrackedSequence]]) -> Scores:
+def score(sequences: Iterable[tuple[str, TrackedSequence]], class_names: Sequence[str] = ()) -> Scores:
     """Scores sequences one by one and combined, in float64.
 
     Args:
         sequences: names, and what stands under them; at least one. A name that comes several times, once per class,
             makes one row.
+        class_names: names of these classes; of several, each gets a row.
 
     Returns:
-        Per name and, last, under "COMBINED": TrackEval's fields, and the number of frames as num_timesteps.
+        Per name and, last, under "COMBINED": TrackEval's fields, and the number of frames as num_timesteps. Before
+        "COMBINED" also each class of several over all sequences, under "COMBINED:<class name>".
+
+    Raises:
+        UserError: a sequence is called as these rows are.
     """
     sums: dict[str, SequenceSums] = {}
     for name, tracked in sequences:
+        check_name(name)
         sums.setdefault(name, SequenceSums(tracked.num_frames)).add(tracked)
-    return combine(sums)
+    return combine(sums, class_names)
+
+
+def is_combined(name: str) -> bool:
+    """Whether a row of this name is not of one sequence, but of all of them."""
+    return name.split(":")[0] == COMBINED
+
+
+def check_name(name: str) -> None:
+    """Keeps sequences out of the rows that are of all of them.
+
+    Raises:
+        UserError: a sequence is called as these rows are.
+    """
+    if is_combined(name):
+        raise UserError(f"{name}: no sequence can be scored under this name, it means all of them; rename the sequence")
 
 
 def combine(sequences: Mapping[str, SequenceSums], class_names: Sequence[str] = ()) -> Scores:
@@ -64,8 +86,13 @@ def combine(sequences: Mapping[str, SequenceSums], class_names: Sequence[str] = 
         class_names: names of the classes that were added to each; of several, each gets a row.
 
     Returns:
-        As `score`; before "COMBINED" also each class of several over all sequences, under "COMBINED:<class name>".
+        As `score`.
+
+    Raises:
+        UserError: a sequence is called as the rows of all of them.
     """
+    for name in sequences:
+        check_name(name)
     totals = {name: reduce(_add, sums.by_class) for name, sums in sequences.items()}
     num_frames = {name: float(sums.num_frames) for name, sums in sequences.items()}
     scores = {

@@ -14,6 +14,7 @@ from sequence_cases import QUERIES, Scene, blank, make_scene, windows
 from torch.utils.data import DataLoader
 
 from callbacks import SequenceScores
+from scene_model.errors import UserError
 from scene_model.metrics import TrackedSequence, apply_rules, score
 from scene_model.metrics.__main__ import main as score_files
 from scene_model.mot_rules import class_rules
@@ -161,6 +162,31 @@ def test_two_classes_are_detection_averaged(make_trainer, tmp_path, capsys):
         assert scores["COMBINED"][count] == pytest.approx(scores["A"][count] + scores["B"][count])
     expected = score(sorted(by_class["pedestrian"] + by_class["car"], key=lambda one: one[0]))
     assert without_detection(scores)["COMBINED"] == expected["COMBINED"]
+
+
+@pytest.mark.parametrize("benchmark", ["MOT17", "DanceTrack"])
+def test_the_numbers_of_two_classes_are_those_of_text_files(benchmark, make_trainer, tmp_path, capsys):
+    classes = ("car", "pedestrian")
+    scenes = [make_scene(name, 8, seed, benchmark, classes) for seed, name in enumerate("AB")]
+    for scene in scenes:
+        write_mot(tmp_path / "gt" / f"{scene.name}.txt", scene.truth)
+        write_mot(tmp_path / "out" / f"{scene.name}.txt", scene.tracks)
+    make_trainer(SequenceScores()).test(Tracker(scenes, classes), loader(*scenes), verbose=False)
+    capsys.readouterr()
+    files = [str(tmp_path / side) for side in ("gt", "out")]
+    assert score_files([*files, "--json", "--rules", benchmark, "--classes", *classes, "--num-frames", "8"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert 0 < expected["COMBINED:car"]["HOTA"] < 1
+    assert without_detection(read_files(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("name", ["COMBINED", "COMBINED:x"])
+def test_a_sequence_called_as_all_of_them_is_refused_when_it_begins(name, make_trainer, tmp_path):
+    scenes = [make_scene(name, 20), make_scene("A", 6)]
+    tracker = Tracker(scenes)
+    with pytest.raises(UserError, match=f"^{name}: no sequence can be scored under this name"):
+        make_trainer(SequenceScores(), limit_test_batches=1).test(tracker, loader(*scenes), verbose=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sequence_that_does_not_end_is_not_scored(make_trainer, tmp_path):

@@ -78,6 +78,56 @@ def test_rules(tmp_path, capsys):
     assert_user_error(result, "gt", "found 3")
 
 
+def scores_of(capsys, *arguments):
+    code, out, err = run(capsys, *arguments, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_classes_that_the_tracker_counts_from_one(tmp_path, capsys):
+    truth, tracker = tmp_path / "gt.txt", tmp_path / "out.txt"
+    write_mot(tracker, table(TRACKS, [1] * 4 + [2] * 4))
+    for numbers, options in (([3, 1], ["--rules", "MOT17"]), ([1, 2], [])):
+        write_mot(truth, table(TRACKS + track(3, range(6), left=90), np.repeat([*numbers, 9], [4, 4, 6])))
+        scores = scores_of(capsys, truth, tracker, *options, "--classes", "car", "pedestrian")
+        assert list(scores) == ["gt", "COMBINED:car", "COMBINED:pedestrian", "COMBINED"]
+        assert [fields["CLR_TP"] for fields in scores.values()] == [8, 4, 4, 8]
+        assert [fields["HOTA"] for fields in scores.values()] == pytest.approx([1] * 4, abs=1e-12)
+        assert scores["COMBINED:car"]["num_timesteps"] == 6
+        swapped = scores_of(capsys, truth, tracker, *options, "--classes", "pedestrian", "car")
+        assert swapped["COMBINED"]["CLR_TP"] == (0 if options else 8)
+
+
+def test_one_class_that_is_not_the_benchmarks_first(tmp_path, capsys):
+    write_mot(tmp_path / "gt.txt", table(TRACKS, [1] * 4 + [3] * 4))
+    write_mot(tmp_path / "out.txt", table(TRACKS[4:]))
+    scores = scores_of(capsys, tmp_path / "gt.txt", tmp_path / "out.txt", "--rules", "MOT17", "--classes", "car")
+    assert list(scores) == ["gt", "COMBINED"]
+    assert (scores["gt"]["CLR_TP"], scores["gt"]["CLR_FN"]) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "sentence"),
+    [
+        (3, ["--classes", "car", "cat"], "A: tracker: expected in column 8 a class from 1 to 2, found 3"),
+        (-1, ["--classes", "car"], "A: tracker: expected in column 8 a class from 1 to 1, found -1"),
+        (1, ["--classes", "car", "car"], "expected in `classes` each name once, found 'car' again"),
+        (1, ["--classes", "cat", "--rules", "MOT17"], "found 'cat'"),
+        (1, ["--classes", "car", "cat", "--rules", "MOT15"], "MOT15 has no class column"),
+    ],
+)
+def test_classes_that_cannot_be(number, options, sentence, folders, capsys):
+    write_mot(folders[1] / "A.txt", table(TRACKS, [number] * 8))
+    assert_user_error(run(capsys, *folders, *options), sentence)
+
+
+@pytest.mark.parametrize("name", ["COMBINED", "COMBINED:car"])
+def test_a_sequence_called_as_all_of_them(name, folders, capsys):
+    for folder in folders:
+        (folder / "A.txt").rename(folder / f"{name}.txt")
+    assert_user_error(run(capsys, *folders), f"{name}: no sequence can be scored under this name")
+
+
 def test_an_empty_tracker_file_scores_zero(folders, capsys):
     (folders[1] / "A.txt").write_text("")
     _, out, _ = run(capsys, *folders, "--json")
