@@ -94,8 +94,8 @@ class ClipDataset(Dataset[Clip]):
         short = [info.name for info in self.sequences if info.num_frames < sampling.length]
         if short:
             rank_zero_warn(
-                f"{len(short)} of {len(self.sequences)} sequences, such as {short[0]}, have fewer frames than "
-                f"data.clip_length = {sampling.length}: their clips are padded"
+                f"{len(short)} of {len(self.sequences)} sequences, such as {short[0]}, have fewer frames than clips of "
+                f"{sampling.length}: these are padded"
             )
         self.windows = np.array(
             [
@@ -115,6 +115,8 @@ class ClipDataset(Dataset[Clip]):
         random = np.random.RandomState(seed % 2**32)  # unlike those of newer generators, its numbers never change
         sequence, start = (int(value) for value in self.windows[window])
         info, augmentation = self.sequences[sequence], self.sampling.augmentation
+        if blank:
+            return _blank(info, seed, self.sampling)
         indices = _frame_indices(start, info.num_frames, self.sampling, random)
         original = (info.height, info.width)
         if augmentation is None:
@@ -136,8 +138,7 @@ class ClipDataset(Dataset[Clip]):
             is_last=is_last,
             truth=self.source.truth(sequence) if is_last and self.sampling.with_truth else None,
         )
-        clip = pad(clip, self.sampling.length)
-        return _blank(clip) if blank else clip
+        return pad(clip, self.sampling.length)
 
 
 def collate(clips: Sequence[Clip]) -> SceneBatch:
@@ -193,11 +194,17 @@ def pad(clip: Clip, length: int) -> Clip:
     )
 
 
-def _blank(clip: Clip) -> Clip:
-    """The clip as nothing but padding."""
-    length = len(clip.targets)
-    targets, padding_mask = [TargetFrame.empty() for _ in range(length)], torch.ones(length, dtype=torch.bool)
-    return replace(clip, targets=targets, padding_mask=padding_mask, is_last=False, truth=None)
+def _blank(info: SequenceInfo, seed: int, sampling: ClipSampling) -> Clip:
+    """A clip of nothing but padding, whose frame numbers are those of no frame: nothing is read."""
+    return Clip(
+        frames=torch.zeros(sampling.length, 3, *sampling.size, dtype=torch.uint8),
+        targets=[TargetFrame.empty() for _ in range(sampling.length)],
+        padding_mask=torch.ones(sampling.length, dtype=torch.bool),
+        sequence=info,
+        frame_indices=torch.full((sampling.length,), -1),
+        seed=seed,
+        is_last=False,
+    )
 
 
 def mixed_seed(*numbers: int) -> int:
