@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from datamodules.image_files import read_image
+from datamodules.image_files import read_upright
 from scene_model.batch import SequenceInfo
 from scene_model.errors import UserError
 
@@ -72,7 +72,7 @@ class _Tally:
 
 
 class ImageFolder(Footage):
-    """Images as the frames of a video.
+    """Images as the frames of a video, turned upright where their EXIF data say so.
 
     Args:
         path: their folder.
@@ -94,7 +94,7 @@ class ImageFolder(Footage):
         errors = []
         for file in files:
             try:
-                height, width = read_image(path / str(file)).shape[1:]
+                height, width = read_upright(path / str(file)).shape[1:]
             except UserError as error:
                 errors.append(error)
             else:
@@ -105,6 +105,6 @@ class ImageFolder(Footage):
         """See `Footage.read`."""
         for file in self.files:
             try:
-                yield read_image(self.path / str(file))
+                yield read_upright(self.path / str(file))
             except UserError:
                 yield None

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from io import BytesIO
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from torchvision.io import decode_image
-from torchvision.transforms.v2.functional import to_dtype
 
 from scene_model.errors import UserError
 
-_TORCHVISION_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")  # MPO is what Pillow calls JPEG files of some cameras
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -27,11 +24,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: the file cannot be read, is no image, or its header claims an absurd size.
     """
-    try:
-        with path.open("rb") as file:
-            return _read_header(file, path).size
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    with _opened(path) as image:
+        return image.height, image.width
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
@@ -45,45 +39,64 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
         UserError: the file cannot be read or decoded, or its header claims another size (found before any memory is
             spent on it).
     """
+    with _opened(path) as image:
+        found = image.height, image.width
+        if size not in (None, found):
+            (height, width), (found_height, found_width) = size, found
+            raise UserError(f"{path}: expected {width}x{height} pixels as before, found {found_width}x{found_height}")
+        return _decode(path, image, _rgb)
+
+
+def read_upright(path: Path) -> Tensor:
+    """Decodes an image file: uint8 ``[3, H, W]``, RGB, turned as its EXIF data say and viewers show it.
+
+    Raises:
+        UserError: the file cannot be read or decoded.
+    """
+    with _opened(path) as image:
+        return _decode(path, image, _upright)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file of which the header is read."""
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    header = _read_header(BytesIO(content), path)
-    if size not in (None, header.size):
-        (height, width), (found_height, found_width) = size, header.size
-        raise UserError(f"{path}: expected {width}x{height} pixels as before, found {found_width}x{found_height}")
-    decode = _decode_by_torchvision if header.format in _TORCHVISION_FORMATS else _decode_by_pillow
+    with file:
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{path}: expected a video frame, found an image of absurd size ({error})") from error
+        except Exception as error:  # see _decode
+            raise UserError(f"{path}: expected an image, found something else or a damaged header") from error
+        with image:
+            yield image
+
+
+def _decode(path: Path, image: Image.Image, decode: Callable[[Image.Image], Tensor]) -> Tensor:
     try:
-        return decode(content)
-    except (RuntimeError, OSError) as error:
-        raise UserError(f"{path}: the image is damaged ({str(error).splitlines()[0]})") from error
+        return decode(image)
+    except Exception as error:  # of damaged files Pillow raises whatever comes, SyntaxError and IndexError too
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: the image is damaged ({reason})") from error
 
 
-def _decode_by_torchvision(content: bytes) -> Tensor:
-    image = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode="RGB")
-    frame: Tensor = to_dtype(image, torch.uint8, scale=True)
-    return frame
+def _rgb(image: Image.Image) -> Tensor:
+    """uint8 ``[3, H, W]`` of any image; transparency is dropped."""
+    if image.mode.startswith("I"):  # 16 bit of grey, of which Pillow would cut off what is above 255
+        grey = torch.from_numpy((np.array(image) >> 8).clip(0, 255).astype(np.uint8))
+        return grey.expand(3, -1, -1)
+    image.load()
+    image.info.pop("transparency", None)  # of palettes, about which Pillow warns
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _decode_by_pillow(content: bytes) -> Tensor:
-    with Image.open(BytesIO(content)) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-
-
-class _Header(NamedTuple):
-    size: tuple[int, int]
-    format: str | None
-
-
-def _read_header(file: BinaryIO, path: Path) -> _Header:
-    try:
-        with Image.open(file) as image:
-            return _Header((image.height, image.width), image.format)
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: expected a video frame, found an image of absurd size ({error})") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected an image, found something else or a damaged header") from error
+def _upright(image: Image.Image) -> Tensor:
+    ImageOps.exif_transpose(image, in_place=True)
+    return _rgb(image)
 
 
 class FrameCache:

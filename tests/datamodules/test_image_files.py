@@ -1,5 +1,7 @@
+import io
 import pickle
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.image_files import FrameCache, image_size, read_image
+from datamodules.image_files import FrameCache, image_size, read_image, read_upright
 from scene_model.errors import UserError
 
 
@@ -22,10 +24,16 @@ def png_chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def png(width, height, content, bits=8, kind=2, *chunks):
+    """A file of rows as they are stored; kind 0 is grey, 2 RGB, 3 a palette, 4 grey with alpha, 6 RGB with alpha."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+    body = png_chunk(b"IDAT", zlib.compress(content) if content else b"")
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + body + png_chunk(b"IEND", b"")
+
+
 def png_of_size(width, height):
     """A file of a few bytes that claims any size."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
+    return png(width, height, b"")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +47,8 @@ def png_of_size(width, height):
         ("a.webp", "L", [70, 70, 70]),
         ("a.bmp", "RGB", [200, 10, 30]),
         ("a.gif", "L", [70, 70, 70]),
+        ("a.tif", "RGB", [200, 10, 30]),
+        ("a.tiff", "I;16", [70, 70, 70]),
     ],
 )
 def test_every_mode_becomes_rgb_of_bytes(tmp_path, name, mode, color):
@@ -50,10 +60,39 @@ def test_every_mode_becomes_rgb_of_bytes(tmp_path, name, mode, color):
     assert frame[:, 2, 2].tolist() == color
 
 
-def test_orientation_is_kept_as_stored(tmp_path):
+@pytest.mark.parametrize(
+    ("bits", "kind", "row", "color"),
+    [
+        (16, 0, b"\x46\xff", [70, 70, 70]),
+        (16, 2, b"\xc8\xff\x0a\x00\x1e\x80", [200, 10, 30]),
+        (16, 4, b"\x46\xff\x00\x00", [70, 70, 70]),
+        (16, 6, b"\xc8\xff\x0a\x00\x1e\x80\x00\x01", [200, 10, 30]),
+        (8, 6, b"\xc8\x0a\x1e\x00", [200, 10, 30]),
+        (1, 0, b"\x80", [255, 255, 255]),
+        (4, 0, b"\x30", [51, 51, 51]),
+        (2, 3, b"\x80", [200, 10, 30]),
+    ],
+)
+def test_png_of_every_depth(tmp_path, bits, kind, row, color):
+    palette = png_chunk(b"PLTE", bytes(6) + bytes([200, 10, 30])) + png_chunk(b"tRNS", b"\x00\x80\x10")
+    (tmp_path / "a.png").write_bytes(png(1, 1, b"\0" + row, bits, kind, *[palette] * (kind == 3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(tmp_path / "a.png").flatten().tolist() == color, "the high bytes, alpha left out"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_images_are_taken_as_stored_or_as_viewers_show_them(tmp_path, name):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    assert read_image(save(tmp_path / "a.jpg", exif=exif), (6, 8)).shape == (3, 6, 8)
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    stored = Image.new("RGB", (16, 8), (250, 250, 250))
+    stored.paste((0, 0, 0), (0, 0, 8, 8))
+    stored.save(tmp_path / name, exif=exif)
+    frame = read_image(tmp_path / name, (8, 16))
+    assert frame[0, :, 2].max() < 10 < 240 < frame[0, :, 13].min()
+    upright = read_upright(tmp_path / name)
+    assert torch.equal(upright, frame.rot90(-1, (1, 2)))
+    assert torch.equal(read_upright(save(tmp_path / f"plain-{name}")), read_image(tmp_path / f"plain-{name}"))
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "cut.png"])
@@ -65,6 +104,52 @@ def test_truncated_image(tmp_path, name):
     assert image_size(path) == (60, 80)
     with pytest.raises(UserError, match=rf"{name}: the image is damaged"):
         read_image(path, (60, 80))
+
+
+NOISE = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+
+
+def mutations(content, number):
+    """Copies with a few other bytes, most of them near the beginning, or without the end, or with zeros there."""
+    random = np.random.default_rng(0)
+    for _ in range(number):
+        data = bytearray(content)
+        for _ in range(random.integers(1, 5)):
+            data[random.integers(random.choice([min(120, len(data)), len(data)]))] = random.integers(256)
+        end = random.integers(len(data))
+        kind = random.integers(5)
+        yield bytes(data[:end] if kind == 0 else data[:end] + bytes(len(data) - end) if kind == 1 else data)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "tiff", "gif"])
+def test_a_damaged_image_is_a_users_error_whatever_the_damage(tmp_path, kind):
+    buffer, path = io.BytesIO(), tmp_path / "a.image"
+    Image.fromarray(NOISE).save(buffer, kind, **({"exif": Image.Exif()} if kind != "bmp" else {}))
+    refused = 0
+    for content in mutations(buffer.getvalue(), 300):
+        path.write_bytes(content)
+        for read in (read_image, read_upright):
+            try:
+                assert read(path).dtype == torch.uint8
+            except UserError as error:
+                assert str(error).startswith(f"{path}: ")
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > 50
+
+
+def test_one_flipped_byte_and_a_tail_of_zeros(tmp_path):
+    """Of which torchvision's decoder of PNG dies, and the process with it."""
+    save(tmp_path / "a.png", size=(40, 30))
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    start = content.index(b"IDAT") + 4
+    flipped = content[:start] + bytes([content[start] ^ 0xFF]) + content[start + 1 :]
+    zeros = content[: start + 10] + bytes(len(content) - start - 10)
+    for damaged in (flipped, zeros):
+        (tmp_path / "a.png").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"a\.png: the image is damaged"):
+            read_image(tmp_path / "a.png")
 
 
 def test_absurd_size_is_refused_before_memory_is_spent(tmp_path):
