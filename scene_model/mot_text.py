@@ -6,9 +6,9 @@ Here and everywhere behind it frames are counted from 0.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_model.errors import UserError
+from scene_model.files import NewFile, file_errors
 from scene_model.plain_numbers import parse_plain
 
 FloatArray = NDArray[np.float64]
@@ -173,36 +174,45 @@ class MotWriter:
 
     Args:
         path: the file; its folder is made where it is missing.
+
+    Raises:
+        UserError: the file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> MotWriter:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("w", encoding="ascii", newline="\n")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._new = NewFile(self.path)
+        with file_errors(self.path):
+            self._file = self._new.part.open("w", encoding="ascii", newline="\n")
         return self
 
     def append(self, table: MotTable) -> None:
         """Adds rows ``frame,id,left,top,width,height,conf,class,visibility,-1``, frames counted from 1."""
+        lines = []
         floats = np.column_stack([table.boxes, table.conf, table.classes, table.visibility]).astype(np.float64)
         for frame, track_id, row in zip(table.frames.tolist(), table.track_ids.tolist(), floats.tolist(), strict=True):
             numbers = ",".join(repr(number).removesuffix(".0") for number in row)
-            self._file.write(f"{frame + 1},{track_id},{numbers},-1\n")
+            lines.append(f"{frame + 1},{track_id},{numbers},-1\n")
+        with file_errors(self.path):
+            self._file.writelines(lines)
+
+    def close(self) -> None:
+        """Completes the file, which the end of the context then shows; no rows can follow."""
+        with file_errors(self.path):
+            self._file.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self._file.close()
+        with self._new:
             if kind is None:
-                os.replace(self._part, self.path)
-        finally:
-            self._part.unlink(missing_ok=True)
+                self.close()
+                self._new.place()
+            else:
+                with suppress(UserError):  # what has gone wrong before is what matters
+                    self.close()
 
 
 def write_mot(path: str | Path, table: MotTable) -> None:

@@ -1,4 +1,6 @@
 import csv
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,19 @@ def mot_sequence(tmp_path_factory):
         rows.append(f"{number},1,{4 * number},20,12,30,1,1,1\n")
     (folder / "gt" / "gt.txt").write_text("".join(rows))
     return folder
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can grow beyond 8000 bytes."""
+
+    @contextmanager
+    def limit():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

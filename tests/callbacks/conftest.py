@@ -1,6 +1,3 @@
-import resource
-from contextlib import contextmanager
-
 import pytest
 from lightning.pytorch import Trainer
 
@@ -23,19 +20,3 @@ def make_trainer(tmp_path):
         return Trainer(callbacks=list(callbacks), **(options | kwargs))
 
     return make
-
-
-@pytest.fixture
-def full_disk():
-    """A context in which no file can grow beyond 8000 bytes."""
-
-    @contextmanager
-    def limit():
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limit

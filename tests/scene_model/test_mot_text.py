@@ -179,6 +179,37 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_is_one_sentence_while_rows_are_added(tmp_path, full_disk):
+    writer = MotWriter(tmp_path / "tracks.txt").__enter__()
+    with full_disk():
+        with pytest.raises(UserError, match=r"tracks\.txt: cannot be written \(File too large\)$") as caught:
+            writer.append(random_table(150))
+        writer.__exit__(caught.type, caught.value, caught.tb)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_sentence_at_the_end(tmp_path, full_disk):
+    boxes, ones = np.tile([10.0, 20.0, 30.0, 40.0], (270, 1)), np.ones(270)
+    table = MotTable.of_tracks(np.arange(1000, 1270), ones.astype(int), boxes, ones)
+    writer = MotWriter(tmp_path / "tracks.txt").__enter__()
+    with full_disk():
+        writer.append(table)  # little enough to be kept back
+        with pytest.raises(UserError, match=r"tracks\.txt: cannot be written \(File too large\)$"):
+            writer.__exit__(None, None, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_closed_file_is_still_hidden(tmp_path):
+    table = random_table(10)
+    with MotWriter(tmp_path / "tracks.txt") as writer:
+        writer.append(table)
+        writer.close()
+        (hidden,) = tmp_path.iterdir()
+        assert hidden.name.startswith(".")
+        assert_same(read_mot(hidden), table)
+    assert [path.name for path in tmp_path.iterdir()] == ["tracks.txt"]
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"tracks\.txt: cannot be written"):
