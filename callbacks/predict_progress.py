@@ -22,8 +22,8 @@ class FrameCount:
     """
 
     estimate: int = 0
-    _ended: int = 0
-    _current: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _ended: int = field(init=False, default=0)
+    _current: dict[str, tuple[int, int]] = field(init=False, default_factory=dict)
 
     def update(self, sequence: SequenceInfo, seen: int, is_last: bool) -> None:
         """Goes on to the first `seen` frames of a video."""

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from callbacks.annotation import Annotator, Picture
-from callbacks.video_encoder import VideoEncoder, file_errors
+from callbacks.input_files import InputFiles
+from callbacks.video_encoder import VideoEncoder
 from scene_model.batch import SequenceInfo
 from scene_model.errors import UserError
 from scene_model.mot_text import MotTable, MotWriter
@@ -24,21 +25,24 @@ class TrackFiles:
         folder: where they go.
         sequence: the video.
         annotator: what draws; None: text only.
+        inputs: files that stay as they are.
 
     Raises:
         UserError: the video's name is none for a file, or the files cannot be written.
     """
 
-    def __init__(self, folder: Path, sequence: SequenceInfo, annotator: Annotator | None) -> None:
+    def __init__(self, folder: Path, sequence: SequenceInfo, annotator: Annotator | None, inputs: InputFiles) -> None:
         name = _file_name(sequence.name)
-        self._folder = folder
         self._annotator = annotator
+        self._inputs = inputs
         with ExitStack() as stack:
             self._text = stack.enter_context(MotWriter(folder / f"{name}.txt"))
+            self._files: list[MotWriter | VideoEncoder] = [self._text]
             if annotator is not None:
                 size = (sequence.height, sequence.width)
                 self._last_picture: Picture = np.zeros((*size, 3), dtype=np.uint8)
                 self._video = stack.enter_context(VideoEncoder(folder / f"{name}.mp4", size, sequence.fps))
+                self._files.append(self._video)
             self._open_files = stack.pop_all()
 
     @property
@@ -48,8 +52,7 @@ class TrackFiles:
 
     def append(self, table: MotTable) -> None:
         """Adds rows to the text."""
-        with file_errors(self._text.path):
-            self._text.append(table)
+        self._text.append(table)
 
     def show(self, frame: Tensor | None, number: int, rows: MotTable) -> None:
         """Adds a frame to the video; in place of one that could not be read, the last picture once more.
@@ -65,9 +68,16 @@ class TrackFiles:
         self._video.write(self._last_picture)
 
     def finish(self) -> None:
-        """Puts the files in their places."""
-        with file_errors(self._folder):
-            self._open_files.close()
+        """Puts the files in their places, once both are complete.
+
+        Raises:
+            UserError: a file cannot be written, or stands in the place of an input.
+        """
+        for file in self._files:
+            file.close()
+        for file in self._files:
+            self._inputs.check(file.path)
+        self._open_files.close()
 
     def discard(self) -> None:
         """Removes what is not in its place; whatever stands against that is not worth hiding an earlier error."""

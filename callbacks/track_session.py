@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from callbacks.annotation import Annotator
 from callbacks.background import Background
 from callbacks.held_frames import HeldFrames
+from callbacks.input_files import InputFiles
 from callbacks.track_files import TrackFiles
 from scene_model.batch import SceneBatch, SequenceInfo
 from scene_model.tracking import FinalTracks
@@ -37,13 +38,17 @@ class TrackSession:
     Args:
         folder: of the files.
         make_annotator: makes what draws the tracks of a video; None: text only.
+        inputs: files that stay as they are.
     """
 
-    def __init__(self, folder: Path, make_annotator: Callable[[], Annotator] | None) -> None:
+    def __init__(
+        self, folder: Path, make_annotator: Callable[[], Annotator] | None, inputs: InputFiles = InputFiles()
+    ) -> None:
         self.num_videos = 0
         self.num_frames = 0
         self._folder = folder
         self._make_annotator = make_annotator
+        self._inputs = inputs
         self._videos: dict[str, _Video] = {}
         self._open_files: set[TrackFiles] = set()  # also those that the thread has yet to complete
         self._background = Background()
@@ -101,7 +106,7 @@ class TrackSession:
         if self._make_annotator and not has_originals:
             self._make_annotator = None
             rank_zero_warn("tracks.video: the batches hold no original frames, so only text is written")
-        files = TrackFiles(self._folder, sequence, self._make_annotator and self._make_annotator())
+        files = TrackFiles(self._folder, sequence, self._make_annotator and self._make_annotator(), self._inputs)
         self._open_files.add(files)
         return _Video(files)
 

@@ -16,8 +16,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from callbacks.annotation import Annotator
+from callbacks.input_files import InputFiles
+from callbacks.run_folder import run_folder
 from callbacks.track_session import TrackSession
-from callbacks.video_encoder import import_pyav
+from callbacks.video_encoder import require_pyav
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
 
@@ -34,7 +36,8 @@ class TrackWriter(Callback):
 
     What it needs: batches of type ``SceneBatch``, with ``originals`` if there are to be pictures, and a
     ``predict_step`` which returns a mapping with ``tracks``, a list of ``FinalTracks``. What it uses if the
-    LightningModule has it: ``class_names``. Of several processes each writes, and speaks of, its own videos.
+    LightningModule has it: ``class_names``; and of the data module: ``predict_inputs``, paths that predict reads, which
+    are never written over. Of several processes each writes, and speaks of, its own videos.
 
     Args:
         output_dir: Folder of the files; null: ``tracks`` in the run's folder.
@@ -65,19 +68,20 @@ class TrackWriter(Callback):
         Args:
             command: what is to be run.
             folder: of the run.
-            data: where it comes from.
+            data: the data module.
 
         Raises:
-            UserError: the output folder cannot be written to, or PyAV is missing.
+            UserError: the output folder cannot be written to, a file there could replace an input, or PyAV is missing.
         """
         if command != "predict":
             return
         if self.video:
             try:
-                import_pyav()
+                require_pyav()
             except UserError as error:
                 raise UserError(f"tracks.video: {error}, or --tracks.video false") from error
         output = self._output_in(folder)
+        self._inputs(output, data)
         try:
             _try_to_write(output)
         except OSError as error:
@@ -85,7 +89,7 @@ class TrackWriter(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settles the folder, for which Lightning needs all ranks together."""
-        self._folder = self._output_in(Path(trainer.log_dir or trainer.default_root_dir))
+        self._folder = self._output_in(run_folder(trainer))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins anew."""
@@ -93,7 +97,8 @@ class TrackWriter(Callback):
             return
         names = getattr(pl_module, "class_names", ())
         make_annotator = partial(Annotator, names, self.trail, self.line_width)
-        self._session = TrackSession(self._folder, make_annotator if self.video else None)
+        inputs = self._inputs(self._folder, trainer.datamodule)  # type: ignore[attr-defined]
+        self._session = TrackSession(self._folder, make_annotator if self.video else None, inputs)
         self._start = perf_counter()
 
     def on_predict_batch_end(
@@ -124,10 +129,11 @@ class TrackWriter(Callback):
             warnings.warn(
                 f"predict ended before these videos did, so their files hold the beginning: {parts}", stacklevel=2
             )
-        print(
-            f"{_counted(session.num_videos, 'video')}, {_counted(session.num_frames, 'frame')}, "
-            f"{session.num_frames / seconds:.1f} frames/s -> {_relative(self._folder)}"
-        )
+        if session.num_videos or trainer.world_size == 1:
+            print(
+                f"{_counted(session.num_videos, 'video')}, {_counted(session.num_frames, 'frame')}, "
+                f"{session.num_frames / seconds:.1f} frames/s -> {_relative(self._folder)}"
+            )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves nothing of videos that have not ended."""
@@ -137,6 +143,12 @@ class TrackWriter(Callback):
 
     def _output_in(self, folder: Path) -> Path:
         return folder / "tracks" if self.output_dir is None else Path(self.output_dir).expanduser()
+
+    def _inputs(self, output: Path, data: object) -> InputFiles:
+        """What predict reads, none of which lies where it writes."""
+        inputs = InputFiles(getattr(data, "predict_inputs", ()))
+        inputs.check_folder(output, {".txt", ".mp4"} if self.video else {".txt"})
+        return inputs
 
 
 def _try_to_write(folder: Path) -> None:

@@ -110,6 +110,11 @@ def test_the_data_module_may_know_the_total(console, make_trainer):
 
 
 class TestFrameCount:
+    def test_begins_with_nothing_seen(self):
+        assert FrameCount(estimate=5).done == 0
+        with pytest.raises(TypeError):
+            FrameCount(5, 3)
+
     def test_total_grows_with_the_videos_and_ends_with_the_truth(self):
         count, one, two = FrameCount(), Video("one", num_frames=100).sequence, Video("two", num_frames=50).sequence
         assert count.total == 0

@@ -1,22 +1,10 @@
 """Where a run keeps its files."""
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from track_cases import ServiceLogger
 
 from callbacks.run_folder import run_folder
-
-
-class ServiceLogger(Logger):
-    """One that sends values somewhere, as W&B's does."""
-
-    name = version = "service"
-    save_dir = "."
-
-    def log_metrics(self, metrics, step=None):
-        pass
-
-    def log_hyperparams(self, params, *args, **kwargs):
-        pass
 
 
 def test_without_a_logger_it_is_the_trainers(make_trainer, tmp_path):

@@ -1,12 +1,14 @@
 """Files that `predict` leaves of a foreign module's tracks."""
 
 import os
+import shutil
 import signal
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from track_cases import (
@@ -16,6 +18,7 @@ from track_cases import (
     TOP,
     TRACK,
     WIDTH,
+    ServiceLogger,
     Tracker,
     Video,
     batch_of,
@@ -29,6 +32,8 @@ from track_cases import (
 from callbacks import TrackWriter
 from callbacks.annotation import Annotator
 from callbacks.drawing import identity_color
+from callbacks.input_files import InputFiles
+from callbacks.track_files import TrackFiles
 from callbacks.track_session import TrackSession
 from scene_model.errors import UserError
 from scene_model.mot_text import read_mot
@@ -204,6 +209,51 @@ def test_files_go_to_the_run_folder_or_where_they_are_sent(predict, tmp_path):
     assert texts == {"run/version_0/tracks/street.txt", "elsewhere/deep/street.txt"}
 
 
+def test_loggers_of_services_do_not_move_the_files(predict, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = predict(Video(), logger=ServiceLogger())
+    assert visible_and_hidden(folder)[0] == ["street.mp4", "street.txt"]
+    assert visible_and_hidden(tmp_path / "here") == ([], [])
+
+
+def test_names_may_be_as_long_as_a_file_system_takes(predict):
+    name = "n" * 251
+    assert visible_and_hidden(predict(Video(name))) == ([f"{name}.mp4", f"{name}.txt"], [])
+
+
+def test_names_that_are_too_long_are_found_before_the_first_frame(predict, tmp_path):
+    batches = []
+    with pytest.raises(UserError, match=r"n\.txt: cannot be written \(File name too long\)"):
+        predict(Video("n" * 252), module=Tracker(Video("n" * 252), on_batch=batches.append))
+    assert batches == [0]
+    assert visible_and_hidden(tmp_path / "tracks") == ([], [])
+
+
+def test_a_text_that_cannot_be_completed_leaves_the_old_video_too(tmp_path, full_disk):
+    video = Video(num_frames=280)
+    (tmp_path / "street.mp4").write_text("of an earlier run")
+    files = TrackFiles(tmp_path, video.sequence, Annotator(), InputFiles())
+    with full_disk():
+        files.append(video.rows(0, 280))  # little enough to be kept back until the end
+        files.show(video.frame(0), 0, video.rows(0, 1))
+        with pytest.raises(UserError, match=r"street\.txt: cannot be written \(File too large\)"):
+            files.finish()
+    files.discard()
+    assert visible_and_hidden(tmp_path) == (["street.mp4"], [])
+    assert (tmp_path / "street.mp4").read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize(("world_size", "says"), [(1, "0 videos, 0 frames"), (2, "")])
+def test_of_several_processes_those_without_videos_are_silent(tmp_path, capsys, world_size, says):
+    writer, trainer = TrackWriter(video=False), SimpleNamespace(world_size=world_size)
+    writer._session = TrackSession(tmp_path, None)
+    writer.on_predict_end(trainer, None)
+    out = capsys.readouterr().out
+    assert out.startswith(says)
+    assert bool(out) == bool(says)
+
+
 def test_says_what_was_written(predict, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     predict(Video("one"), Video("two", num_frames=13))
@@ -239,6 +289,84 @@ def test_fast_dev_run_and_other_stages_leave_nothing(predict, make_trainer, tmp_
     assert "frames/s" not in capsys.readouterr().out
 
 
+class Inputs(LightningDataModule):
+    """Data of which it is known what files they come from."""
+
+    def __init__(self, video, *paths):
+        super().__init__()
+        self.video, self.predict_inputs = video, list(paths)
+
+    def predict_dataloader(self):
+        return loader(batches_of(self.video))
+
+
+class TestInputs:
+    @pytest.fixture
+    def clip(self, tmp_path):
+        (tmp_path / "solo").mkdir()
+        (tmp_path / "solo" / "street.mp4").write_text("the only copy")
+        return tmp_path / "solo" / "street.mp4"
+
+    def refused(self, folder, *paths, **options):
+        with pytest.raises(UserError) as error:
+            TrackWriter(output_dir=str(folder), **options).check("predict", folder, Inputs(Video(), *paths))
+        return str(error.value)
+
+    def accepted(self, folder, *paths, **options):
+        TrackWriter(output_dir=str(folder), **options).check("predict", folder, Inputs(Video(), *paths))
+
+    def test_a_video_beside_its_result(self, clip):
+        expected = f"tracks.output_dir: {clip} is read and would be written over, expected another folder"
+        assert self.refused(clip.parent, clip) == expected
+        assert self.refused(clip.parent, clip.parent.parent / "other.avi", clip) == expected
+
+    def test_texts_alone_do_not_touch_videos(self, clip):
+        self.accepted(clip.parent, clip, video=False)
+        shutil.move(clip, clip.with_suffix(".txt"))
+        assert "street.txt is read" in self.refused(clip.parent, clip.with_suffix(".txt"), video=False)
+
+    def test_other_kinds_of_videos_and_folders_stay_where_they_are(self, clip):
+        shutil.move(clip, clip.with_suffix(".avi"))
+        (clip.parent / "pictures").mkdir()
+        self.accepted(clip.parent, clip.with_suffix(".avi"), clip.parent / "pictures", clip.parent)
+        self.accepted(clip.parent / "new", clip.with_suffix(".avi"))
+
+    def test_whatever_the_folder_is_called(self, clip, tmp_path, monkeypatch):
+        (tmp_path / "link").symlink_to(clip.parent)
+        assert "street.mp4 is read" in self.refused(tmp_path / "link", clip)
+        assert "street.mp4 is read" in self.refused(clip.parent, tmp_path / "link" / "street.mp4")
+        monkeypatch.chdir(clip.parent)
+        assert "street.mp4 is read" in self.refused(".", clip)
+        assert "street.mp4 is read" in self.refused(clip.parent, "street.mp4")
+
+    @pytest.mark.parametrize("link", [os.symlink, os.link])
+    def test_whatever_the_file_is_called(self, clip, tmp_path, link):
+        link(clip, tmp_path / "street.mp4")
+        assert "street.mp4 is read" in self.refused(clip.parent, tmp_path / "street.mp4")
+        assert "street.mp4 is read" in self.refused(tmp_path, clip)
+
+    def test_large_letters(self, clip):
+        shutil.move(clip, clip.with_suffix(".MP4"))
+        assert "street.MP4 is read" in self.refused(clip.parent, clip.with_suffix(".MP4"))
+
+    def test_without_a_command_line_too(self, clip, make_trainer):
+        module = Tracker(Video(), on_batch=lambda _: pytest.fail("work has begun"))
+        trainer = make_trainer(TrackWriter(output_dir=str(clip.parent)))
+        with pytest.raises(UserError, match=r"street\.mp4 is read"):
+            trainer.predict(module, datamodule=Inputs(Video(), clip), return_predictions=False)
+        assert clip.read_text() == "the only copy"
+
+    def test_what_comes_into_the_folder_later_stays_as_well(self, clip, make_trainer, tmp_path):
+        output = tmp_path / "tracks"
+        module = Tracker(Video(), on_batch=lambda number: number or os.link(clip, output / "street.mp4"))
+        output.mkdir()
+        with pytest.raises(UserError, match=r"street\.mp4 is read"):
+            make_trainer(TrackWriter()).predict(module, datamodule=Inputs(Video(), clip), return_predictions=False)
+        assert visible_and_hidden(output) == (["street.mp4"], [])
+        assert clip.samefile(output / "street.mp4")
+        assert clip.read_text() == "the only copy"
+
+
 class TestCheck:
     def test_accepts_a_folder_and_leaves_nothing(self, tmp_path):
         TrackWriter().check("predict", tmp_path / "runs" / "version_0")
@@ -262,7 +390,7 @@ class TestCheck:
 
     def test_says_how_to_get_pyav(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "av", None)
-        with pytest.raises(UserError, match=r"pip install -e '\.\[video\]', or --tracks\.video false"):
+        with pytest.raises(UserError, match=r'PyAV: pip install -e "\.\[video\]", or --tracks\.video false$'):
             TrackWriter().check("predict", tmp_path)
         TrackWriter(video=False).check("predict", tmp_path)
 

@@ -1,5 +1,6 @@
 """Video files, and frames and calls on their way there."""
 
+import doctest
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import torch
 from track_cases import decode, visible_and_hidden
 
+from callbacks import video_encoder
 from callbacks.background import Background
 from callbacks.held_frames import HeldFrames
 from callbacks.video_encoder import VideoEncoder, frame_rate
@@ -56,6 +58,51 @@ def test_odd_sides_grow_by_their_last_pixels(tmp_path, height, width):
     assert np.abs(decoded[:, -1, -1].astype(int) - frames[:, -1, -1]).mean() < 6
 
 
+@pytest.mark.parametrize(
+    ("codec", "size", "shown"),
+    [
+        ("libx264", (64, 17000), (62, 16384)),
+        ("libx264", (32769, 3), (16384, 2)),
+        ("mpeg4", (101, 16380), (52, 8190)),
+    ],
+)
+def test_frames_that_no_encoder_takes_are_shown_smaller(tmp_path, monkeypatch, codec, size, shown):
+    monkeypatch.setattr(av, "codecs_available", {codec})
+    frame = np.full((1, *size, 3), (40, 90, 60), dtype=np.uint8)
+    frame[:, size[0] // 2 :, size[1] // 2 :] = (220, 200, 180)
+    encode(tmp_path / "v.mp4", frame)
+    decoded, _ = decode(tmp_path / "v.mp4")
+    assert decoded.shape == (1, *shown, 3)
+    height, width = shown
+    np.testing.assert_allclose(decoded[0, height // 8, width // 8], (40, 90, 60), atol=8)
+    np.testing.assert_allclose(decoded[0, -1, -width // 8], (220, 200, 180), atol=8)
+
+
+def test_what_the_encoder_refuses_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_encoder, "_MAX_SIDES", {"libx264": 20000})
+    with pytest.raises(
+        UserError, match=r"v\.mp4: the encoder refuses it \(.*\), --tracks\.video false writes text alone$"
+    ):
+        encode(tmp_path / "v.mp4", np.zeros((1, 2, 17000, 3), dtype=np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_closed_file_is_still_hidden(tmp_path):
+    with VideoEncoder(tmp_path / "v.mp4", (48, 64), 10) as encoder:
+        encoder.write(pictures()[0])
+        encoder.close()
+        (hidden,) = tmp_path.iterdir()
+        assert hidden.name.startswith(".")
+        assert len(decode(hidden)[0]) == 1
+    assert visible_and_hidden(tmp_path) == (["v.mp4"], [])
+
+
+def test_examples():
+    results = doctest.testmod(video_encoder)
+    assert results.attempted
+    assert not results.failed
+
+
 def test_file_appears_at_the_end(tmp_path):
     (tmp_path / "v.mp4").write_text("old")
     with VideoEncoder(tmp_path / "v.mp4", (48, 64), 10) as encoder:
@@ -94,7 +141,7 @@ def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path):
 
 def test_missing_pyav_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"videos need PyAV .*: pip install -e '\.\[video\]'"):
+    with pytest.raises(UserError, match=r'^writing video files needs PyAV: pip install -e "\.\[video\]"$'):
         encode(tmp_path / "v.mp4", pictures())
 
 
