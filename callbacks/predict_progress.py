@@ -122,11 +122,10 @@ class _Line:
         self._progress.start()
 
     def update(self, batch: SceneBatch) -> None:
-        ends = batch.frame_indices.masked_fill(batch.padding_mask.cpu(), -1).amax(1) + 1
         name = None
-        for sequence, end, is_last in zip(batch.sequences, ends.tolist(), batch.is_last, strict=True):
-            if end:
-                self._count.update(sequence, end, is_last)
+        for sequence, numbers, is_last in zip(batch.sequences, batch.real_frames(), batch.is_last, strict=True):
+            if numbers:
+                self._count.update(sequence, numbers[-1] + 1, is_last)
                 name = sequence.name
         self._progress.update(self._task, description=name, completed=self._count.done, total=self._count.total)
 

@@ -91,9 +91,7 @@ class TrackSession:
         self._discard_open_files()
 
     def _hold(self, batch: SceneBatch) -> None:
-        is_real = ~batch.padding_mask.cpu()
-        for clip, sequence in enumerate(batch.sequences):
-            numbers = batch.frame_indices[clip, is_real[clip]].tolist()
+        for clip, (sequence, numbers) in enumerate(zip(batch.sequences, batch.real_frames(), strict=True)):
             if not numbers:
                 continue
             if sequence.name not in self._videos:

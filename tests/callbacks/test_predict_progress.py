@@ -109,6 +109,20 @@ def test_the_data_module_may_know_the_total(console, make_trainer):
     assert "6/500 frames" in file.getvalue()
 
 
+def test_no_device_is_waited_for(console, predict):
+    class Away(Callback):
+        def on_predict_batch_start(self, trainer, module, batch, *args):
+            batch.padding_mask = batch.padding_mask.to("meta")  # from which nothing can be copied
+
+    class Silent(Tracker):
+        def predict_step(self, batch, batch_idx):
+            return {}
+
+    file = console(is_terminal=False)
+    predict(Video("one", num_frames=13), bars=[Away()], module=Silent())
+    assert "13/13 frames" in file.getvalue()
+
+
 class TestFrameCount:
     def test_begins_with_nothing_seen(self):
         assert FrameCount(estimate=5).done == 0

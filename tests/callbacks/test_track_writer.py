@@ -274,6 +274,19 @@ def test_only_frames_that_are_not_final_are_held(tmp_path):
     assert len(decode(tmp_path / "street.mp4")[0]) == 200
 
 
+def test_no_device_is_waited_for(tmp_path):
+    video = Video(num_frames=13)
+    module, session = Tracker(video), TrackSession(tmp_path, Annotator)
+    for batch in [batch_of(None), *batches_of(video)]:
+        parts = module.tracks(batch)
+        batch.padding_mask = batch.padding_mask.to("meta")  # from which nothing can be copied
+        session.update(batch, parts)
+    session.finish()
+    np.testing.assert_allclose(
+        backgrounds(decode(tmp_path / "street.mp4")[0]), [brightness(n) for n in range(13)], atol=4
+    )
+
+
 def test_a_callback_serves_several_runs(predict):
     writer = TrackWriter()
     predict(Video(), writer=writer)

@@ -72,9 +72,9 @@ def brightness(number):
 
 def batch_of(*windows, originals=True):
     """A batch of windows; None stands for one that is all padding."""
-    blank = (Video("blank"), [0] * LENGTH, False)
+    blank = (Video("blank"), [-1] * LENGTH, False)
     clips = [window or blank for window in windows]
-    stacks = [torch.stack([video.frame(n) for n in numbers]) for video, numbers, _ in clips]
+    stacks = [torch.stack([video.frame(max(n, 0)) for n in numbers]) for video, numbers, _ in clips]
     return SceneBatch(
         frames=torch.zeros(len(clips), LENGTH, 3, 32, 32),
         targets=[[TargetFrame.empty()] * LENGTH for _ in clips],

@@ -1,6 +1,7 @@
 import copy
 import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -125,3 +126,9 @@ def test_frames_that_clips_share_are_given_once():
     assert torch.equal(frames[frame_of], batch.frames)
     batch.sequences = [a, b]
     assert len(batch.distinct_frames()[0]) == 5
+
+
+def test_padding_is_told_from_real_frames_by_their_numbers():
+    batch = replace(make_batch(), frame_indices=torch.tensor([[0, 4, 8], [3, 3, 3]]))
+    assert batch.real_frames() == [[0, 4, 8], [3]]
+    assert replace(batch, frame_indices=torch.tensor([[6, 5, 5], [-1, -1, -1]])).real_frames() == [[6, 5], []]
