@@ -92,8 +92,8 @@ class SceneBatch:
             go, so that finding a clip's identities never waits for the device.
         padding_mask: bool ``[B, T]``, True where a frame is padding and adds nothing to any loss, metric or picture.
         sequences: B descriptions of the sequences that the clips were cut from.
-        frame_indices: int64 ``[B, T]``, 0-based frame numbers in the sequence, on padding the last real one, which a clip shows
-            once, or -1 where there is none.
+        frame_indices: int64 ``[B, T]``, 0-based frame numbers in the sequence, each once; on padding the last of them
+            again, or -1 where there is none.
         seeds: int64 ``[B]``, one per clip; every random draw for the clip is a function of it.
         is_last: B flags, True where no later clip holds frames of the same sequence.
         truths: B annotations of whole sequences, given where a clip is the last one and its sequence is to be scored.
