@@ -11,9 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
+from callbacks.run_folder import run_folder
 from scene_model.batch import SceneBatch
+from scene_model.errors import UserError
 from scene_model.metrics.collector import TrackCollector
-from scene_model.metrics.detection import DetectionCollector, average_precision, can_score_detections
+from scene_model.metrics.detection import DetectionCollector, average_precision, check_extra
 from scene_model.metrics.processes import gather
 from scene_model.metrics.report import print_scores, write_scores
 from scene_model.metrics.scores import COMBINED, Scores, combine
@@ -54,7 +56,7 @@ class SequenceScores(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settles the folder, for which Lightning needs all ranks together."""
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
+        self._folder = run_folder(trainer)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets what was left unfinished."""
@@ -102,18 +104,19 @@ class SequenceScores(Callback):
     on_validation_epoch_end = on_test_epoch_end
 
     def _scores_detection(self, trainer: Trainer) -> bool:
-        wanted = self.detection and not _is_fitting(trainer)
-        if wanted and not can_score_detections():
-            rank_zero_warn(
-                "map and map_50 are left out, they need faster-coco-eval: pip install 'scene-model[coco]' "
-                "(scores.detection: false switches them off)"
-            )
-        return wanted and can_score_detections()
+        if not self.detection or _is_fitting(trainer):
+            return False
+        try:
+            check_extra()
+        except UserError as error:
+            rank_zero_warn(f"{error} (left out; scores.detection: false says that they are not wanted)")
+            return False
+        return True
 
     def _combined(self, trainer: Trainer, tracks: TrackCollector, class_names: Sequence[str]) -> Scores:
         """The scores, the same on every process; none if no sequence was scored."""
         sums = {name: one for part in gather(tracks.sums) for name, one in part.items()}
-        boxes = [] if self._boxes is None else list(chain(*gather(self._boxes.frames)))
+        boxes = [] if self._boxes is None else list(chain(*gather(self._boxes.sequences)))
         _warn_of_missing("did not end within the batches that were run", gather(tracks.unfinished))
         _warn_of_missing("have no annotations", gather(tracks.without_truth))
         scores: Scores = combine(dict(sorted(sums.items())), class_names) if sums else {}

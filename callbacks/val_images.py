@@ -13,8 +13,10 @@ from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from callbacks.drawing import GREY, draw_boxes, identity_color, resize_longer_side, to_uint8
+from callbacks.run_folder import run_folder
 from scene_model.batch import SceneBatch, TargetFrame
 from scene_model.errors import UserError
+from scene_model.host import to_host
 
 TILE_SIZE = 320
 _OUTPUTS = ("bbox_center", "bbox_size", "exist_conf", "cls_logits")
@@ -58,7 +60,7 @@ class ValImageLogger(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Settles the folder, for which Lightning needs all ranks together."""
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "val_images"
+        self._folder = run_folder(trainer) / "val_images"
 
     def on_validation_batch_end(  # type: ignore[override]
         self,
@@ -88,7 +90,7 @@ class ValImageLogger(Callback):
             tiles = [resize_longer_side(frame, TILE_SIZE) for frame in frames]
             numbers = batch.frame_indices[clip, times].tolist()
             truths = [batch.targets[clip][t] for t in times]
-            center, size, confidence, logits = (outputs[key][clip, times].detach().float().cpu() for key in _OUTPUTS)
+            center, size, confidence, logits = to_host(*(outputs[key][clip, times] for key in _OUTPUTS))
             boxes, labels = torch.cat([center, size], dim=-1), logits.argmax(-1)
             rows.append([_draw_truth(*frame, names) for frame in zip(tiles, truths, numbers, strict=True)])
             predictions = zip(tiles, boxes, confidence.squeeze(-1), labels, strict=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from scene_model.host import to_host
 from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,15 @@ class Window:
             frame_indices: int64 ``[B, T]``, as in `SceneBatch`.
             padding_mask: bool ``[B, T]``, True on frames that are to be left out.
         """
-        columns = (
-            outputs["bbox_center"],
-            outputs["bbox_size"],
-            outputs["exist_conf"],
-            outputs["cls_logits"].float().softmax(-1),
-            outputs["embeddings"],
-        )
-        centers, sizes, scores, class_probs, embeddings = (c.detach().float().cpu().numpy() for c in columns)
-        frames = frame_indices.cpu().numpy()
-        real = np.ones(frames.shape, dtype=bool) if padding_mask is None else ~padding_mask.cpu().numpy()
+        if padding_mask is None:
+            padding_mask = torch.zeros(frame_indices.shape, dtype=torch.bool)
+        class_probs = outputs["cls_logits"].detach().float().softmax(-1)
+        names = ("bbox_center", "bbox_size", "exist_conf", "embeddings")
+        tensors = to_host(*(outputs[name] for name in names), class_probs, padding_mask)
+        centers, sizes, scores, embeddings, probs, is_padding = (tensor.numpy() for tensor in tensors)
         boxes = np.concatenate([centers, sizes], axis=-1)
-        clips = zip(real, frames, boxes, scores[..., 0], class_probs, embeddings, strict=True)
-        return [cls(*(values[keep] for values in clip)) for keep, *clip in clips]
+        columns = (frame_indices.cpu().numpy(), boxes, scores[..., 0], probs, embeddings)
+        return [cls(*clip)[keep] for keep, *clip in zip(is_padding == 0, *columns, strict=True)]
 
 
 def window_starts(num_frames: int, length: int, overlap: int) -> range:

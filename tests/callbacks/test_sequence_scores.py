@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import warnings
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from sequence_cases import QUERIES, Scene, blank, make_scene, windows
 from torch.utils.data import DataLoader
+from track_cases import ServiceLogger
 
 from callbacks import SequenceScores
 from scene_model.errors import UserError
@@ -254,6 +256,16 @@ def test_validate(make_trainer, tmp_path):
     assert "mot/HOTA" in trainer.callback_metrics
 
 
+def test_the_folder_of_a_service_is_not_the_runs(make_trainer, tmp_path, monkeypatch):
+    (tmp_path / "current").mkdir()
+    monkeypatch.chdir(tmp_path / "current")
+    scene, run = make_scene("A", 6), tmp_path / "run"
+    trainer = make_trainer(SequenceScores(), logger=ServiceLogger(), default_root_dir=run)
+    trainer.test(Tracker([scene]), loader(scene), verbose=False)
+    assert read_files(run)["A"]["CLR_TP"] > 0
+    assert not list((tmp_path / "current").iterdir())
+
+
 def test_validation_within_fit_only_logs(make_trainer, tmp_path, capsys):
     scene = make_scene("A", 6)
     trainer = make_trainer(SequenceScores(), limit_train_batches=1, num_sanity_val_steps=-1)
@@ -275,9 +287,9 @@ def test_validation_of_clips_alone_is_left_alone(make_trainer, tmp_path):
 
 
 def test_without_the_coco_package(make_trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr("scene_model.metrics.detection.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     scene = make_scene("A", 6)
-    with pytest.warns(UserWarning, match=r"pip install 'scene-model\[coco\]'") as caught:
+    with pytest.warns(UserWarning, match=r"scoring map and map_50 needs faster-coco-eval: pip install -e") as caught:
         make_trainer(SequenceScores()).test(Tracker([scene]), loader(scene), verbose=False)
     assert len([one for one in caught if "coco" in str(one.message)]) == 1
     assert "map" not in read_files(tmp_path)["COMBINED"]
@@ -293,7 +305,10 @@ def test_fast_dev_run_writes_nothing(make_trainer, tmp_path):
 
 
 class Dealt(Tracker):
-    """Deals its scenes out to the processes, unevenly: two to the first, one to the second."""
+    """Deals its scenes out to the processes by hand, unevenly: two to the first, one to the second.
+
+    So that gathering is tested apart from the sampler, which deals out what the command line runs on.
+    """
 
     def test_dataloader(self):
         scenes = sorted(self.scenes.values(), key=lambda scene: scene.name)
@@ -303,7 +318,7 @@ class Dealt(Tracker):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(tmp_path):
+def test_scores_gathered_from_two_processes_are_those_of_one(tmp_path):
     scenes: list[Scene] = [make_scene(name, 6 + 3 * seed, seed) for seed, name in enumerate("ABC")]
     results = []
     for strategy, devices in (("auto", 1), ("ddp_spawn", 2)):

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from PIL import Image, ImageDraw
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
+from track_cases import ServiceLogger
 
 from callbacks import ValImageLogger
 from callbacks.drawing import GREY, draw_boxes, identity_color, to_uint8, write_label
@@ -130,6 +131,16 @@ def test_file_goes_to_the_folder_of_a_logger_without_pictures(tmp_path):
     logger = CSVLogger(tmp_path, name="run")
     make_trainer(tmp_path, ValImageLogger(), logger=logger).validate(Detector(), loader(), verbose=False)
     assert [path.name for path in (Path(logger.log_dir) / "val_images").iterdir()] == ["epoch000_step000000.png"]
+
+
+def test_the_folder_of_a_service_is_not_the_runs(tmp_path, monkeypatch):
+    (tmp_path / "current").mkdir()
+    monkeypatch.chdir(tmp_path / "current")
+    make_trainer(tmp_path / "run", ValImageLogger(), logger=ServiceLogger()).validate(
+        Detector(), loader(), verbose=False
+    )
+    assert [path.name for path in (tmp_path / "run" / "val_images").iterdir()] == ["epoch000_step000000.png"]
+    assert not list((tmp_path / "current").iterdir())
 
 
 def test_fast_dev_run_leaves_nothing_behind(tmp_path):
