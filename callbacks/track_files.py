@@ -80,8 +80,8 @@ class TrackFiles:
         self._open_files.close()
 
     def discard(self) -> None:
-        """Removes what is not in its place; whatever stands against that is not worth hiding an earlier error."""
-        with suppress(_UnfinishedError, OSError, UserError), self._open_files:
+        """Removes what is not in its place."""
+        with suppress(_UnfinishedError), self._open_files:
             raise _UnfinishedError
 
 
