@@ -13,10 +13,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.footage import Footage, ImageFolder
 from datamodules.mot_folder import find_sequences, is_sequence, read_folder
-from datamodules.video_file import VIDEO_SUFFIXES, VideoFile, require_pyav
+from datamodules.video_file import VIDEO_SUFFIXES, VideoFile
 from scene_model.errors import UserError
+from scene_model.optional import require
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """What files in a folder end in that are taken for images."""
 
 _EXPECTED = "expected a video file, a folder of images, a sequence in MOTChallenge layout, or a folder of any of these"
@@ -45,7 +46,7 @@ def find_footage(path: str | None) -> list[Footage]:
     if not videos:
         raise UserError(f"{path}: {_EXPECTED}, found a folder with none of them")
     if VideoFile.open in videos.values():
-        require_pyav()
+        require("av", "reading video files", "video")
     return _open_all(videos)
 
 

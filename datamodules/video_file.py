@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch import Tensor
 from datamodules.footage import DEFAULT_FPS, Footage
 from scene_model.batch import SequenceInfo
 from scene_model.errors import UserError
+from scene_model.optional import require
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -22,14 +25,15 @@ if TYPE_CHECKING:
 
 VIDEO_SUFFIXES = frozenset(
     {
-        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov"),
+        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov"),
         *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     }
 )
 """What files in a folder end in that are taken for videos."""
 
 _MAX_FPS = 1000
-_LIKELY = 0.95  # share of the frames estimated from a duration that a whole video has at least
+_DURATION_IN_HEADER = frozenset({"asf", "flv", "matroska,webm"})  # of others it is guessed from what is there
+_LIKELY = 0.95  # share of its duration that a whole video lasts at least
 _NUM_THREADS = 4  # as many frames are in memory, and may be lost with damage at the very end
 
 
@@ -56,44 +60,63 @@ class VideoFile(Footage):
     def read(self) -> Iterator[Tensor | None]:
         """See `Footage.read`; warns of a video that is shorter than its header says."""
         with _opened(self.path) as (container, stream):
-            num_packets, announced = 0, self.info.num_frames
+            extent = _Extent()
             for packet in _packets(container, stream):
-                num_packets += packet is not None
+                if packet is not None:
+                    extent.add(packet)
                 for frame in _decode(stream, packet):
                     yield None if frame is None else _picture(frame)
-            if num_packets < (stream.frames or _LIKELY * announced):
-                found = f"found {num_packets} of the {announced} frames that its header announces"
-                warnings.warn(f"{self.path}: {found}: it seems to be damaged or cut off", stacklevel=2)
+            shortfall = extent.shortfall(container, stream)
+        if shortfall:
+            warnings.warn(f"{self.path}: {shortfall}", stacklevel=2)
+
+
+@dataclass
+class _Extent:
+    """How many packets of a stream there were, and from when to when they last in seconds, in any order."""
+
+    count: int = 0
+    begin: float = math.inf
+    end: float = -math.inf
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        self.count += 1
+        if packet.pts is not None and packet.time_base:
+            tick = float(packet.time_base)
+            self.begin = min(self.begin, packet.pts * tick)
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * tick)
+
+    def shortfall(self, container: InputContainer, stream: VideoStream) -> str | None:
+        """What is missing of what the header says. Rates say nothing of counts: they may vary."""
+        announced, seconds = _duration(container, stream), self.end - self.begin
+        if self.count < stream.frames:
+            found = f"found {self.count} of the {stream.frames} frames that its header announces"
+            return f"{found}: the others are damaged, cut off, or were never recorded"
+        if container.format.name in _DURATION_IN_HEADER and seconds < _LIKELY * announced:
+            found = f"ends after {max(seconds, 0):.1f} of the {announced:.1f} seconds that its header announces"
+            return f"{found}: it seems to be damaged or cut off"
+        return None
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file and the first video in it."""
-    require_pyav()
+    """A file and the main video in it."""
+    require("av", "reading video files", "video")
     import av
 
+    any_text: dict[str, Any] = {"metadata_errors": "replace"}
+    if int(av.__version__.split(".")[0]) >= 19:  # which takes text in any encoding by itself
+        any_text = {}
     try:
-        container = av.open(str(path), metadata_errors="replace")  # text in any encoding
+        container = av.open(str(path), "r", **any_text)
     except av.error.FFmpegError as error:
         raise UserError(f"{path}: cannot be read as a video ({error.strerror})") from error
     with container:
-        if not container.streams.video or container.format.name == "tty":  # which draws any text
+        stream = container.streams.best("video")  # rather than a cover picture
+        if stream is None or container.format.name == "tty":  # which draws any text
             raise UserError(f"{path}: expected a video, found a file without pictures")
-        stream = container.streams.video[0]
         stream.thread_type, stream.thread_count = "AUTO", _NUM_THREADS
         yield container, stream
-
-
-def require_pyav() -> None:
-    """Check that PyAV is installed.
-
-    Raises:
-        UserError: it is not; the sentence holds the command that installs it.
-    """
-    try:
-        import av  # noqa: F401
-    except ImportError as error:
-        raise UserError('reading video files needs PyAV: pip install -e ".[video]"') from error
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
@@ -137,8 +160,8 @@ def _picture(frame: VideoFrame) -> Tensor:
 
 
 def _fps(stream: VideoStream) -> float:
-    rates = (stream.average_rate, stream.guessed_rate)
-    return next((float(rate) for rate in rates if rate and 0 < rate <= _MAX_FPS), DEFAULT_FPS)
+    rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    return next((rate for rate in rates if 0 < rate <= _MAX_FPS), DEFAULT_FPS)
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float:
@@ -146,5 +169,5 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     import av
 
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+        return stream.duration * float(stream.time_base)
     return (container.duration or 0) / av.time_base

@@ -1,10 +1,13 @@
+import io
 import warnings
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from PIL import Image
-from videos import damage, numbers_of, packets_of, write_images, write_video
+from videos import damage, numbers_of, packets_of, picture, write_images, write_video
 
 from datamodules.footage import Footage, ImageFolder
 from datamodules.video_file import VideoFile
@@ -20,7 +23,7 @@ def folder_of(path, names):
     return ImageFolder.open(write_images(path / "images", names), np.array(names), "images")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "bmp", "webp", "JPG"])
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "JPG"])
 def test_images_of_every_format(tmp_path, suffix):
     footage = folder_of(tmp_path, [f"{number}.{suffix}" for number in range(5)])
     assert footage.info == SequenceInfo("images", 5, 48, 64, 30.0)
@@ -30,6 +33,19 @@ def test_images_of_every_format(tmp_path, suffix):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert numbers_of(footage) == [0, 1, 2, 3, 4]
+
+
+def test_phone_pictures_are_turned_upright(tmp_path):
+    footage = folder_of(tmp_path, ["0.png", "1.png"])
+    plain, exif = list(footage.frames()), Image.Exif()
+    exif[0x0112] = 8  # turn by 90 degrees counterclockwise
+    for name in footage.files:
+        with Image.open(footage.path / str(name)) as image:
+            image.save(footage.path / str(name), exif=exif)
+    turned = ImageFolder.open(footage.path, footage.files, "images")
+    assert (turned.info.height, turned.info.width) == (64, 48)
+    for frame, original in zip(turned.frames(), plain, strict=True):
+        assert torch.equal(frame, original.rot90(1, (1, 2)))
 
 
 def test_images_that_cannot_be_read_leave_gaps_and_one_warning(tmp_path):
@@ -115,10 +131,48 @@ def test_damage_at_the_beginning_and_at_the_end(tmp_path):
 def test_a_truncated_video_ends_with_a_warning(tmp_path, name):
     path = write_video(tmp_path / name, range(30))
     path.write_bytes(path.read_bytes()[: packets_of(path)[15].start + 5])
-    with pytest.warns(UserWarning, match=r"a\.\w+: found \d+ of the 30 frames .*: it seems to be damaged or cut off"):
+    expected = {
+        "a.avi": r"a\.avi: found 1\d of the 30 frames .*: the others are damaged, cut off,",
+        "a.mkv": r"a\.mkv: ends after 1\.\d of the 2\.5 seconds .*: it seems to be damaged or cut off",
+    }
+    with pytest.warns(UserWarning, match=expected[name]):
         numbers = numbers_of(VideoFile.open(path, "a"))
     assert numbers[:12] == list(range(12))
     assert len(numbers) <= 16
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libvpx"), ("a.mkv", "mpeg4"), ("a.mp4", "mpeg4")])
+def test_a_varying_rate_is_no_damage(tmp_path, name, codec):
+    """As screen recorders and phones write: thirty frames a second at first, then two."""
+    times = [33 * number for number in range(20)] + [700 + 500 * number for number in range(20)]
+    footage = VideoFile.open(write_video(tmp_path / name, range(40), codec, rate=30, times=times), "a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert numbers_of(footage) == list(range(40))
+
+
+def test_a_gif_is_a_video(tmp_path):
+    images = [Image.fromarray(picture(number)) for number in range(6)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
+    footage = VideoFile.open(tmp_path / "a.gif", "a")
+    assert (footage.info.num_frames, footage.info.fps) == (6, 10)
+    assert numbers_of(footage) == list(range(6))
+
+
+def test_a_picture_before_the_main_video_is_not_the_video(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        cover, main = (container.add_stream(codec, rate=12) for codec in ("mjpeg", "mpeg4"))
+        (cover.height, cover.width), cover.pix_fmt = (96, 96), "yuvj420p"
+        (main.height, main.width), main.pix_fmt = (48, 64), "yuv420p"
+        main.disposition = Disposition.default
+        images = [(cover, picture(255, (96, 96)))] + [(main, picture(number)) for number in range(5)]
+        for stream, image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(cover.encode())
+        container.mux(main.encode())
+    footage = VideoFile.open(tmp_path / "a.mkv", "a")
+    assert (footage.info.height, footage.info.width) == (48, 64)
+    assert [number & ~1 for number in numbers_of(footage)] == [0, 0, 2, 2, 4], "the last digit is lost to the codec"
 
 
 def test_broken_containers_are_read_behind_the_damage(tmp_path):

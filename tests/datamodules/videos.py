@@ -1,5 +1,7 @@
 """Small videos whose frames know their number."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 from PIL import Image
@@ -17,15 +19,19 @@ def number_of(frame):
     return sum(1 << 7 - index for index, value in enumerate(rows.tolist()) if value > 120)
 
 
-def write_video(path, numbers=range(24), codec="mpeg4", size=(48, 64), rate=12, rotation=0):
-    """A video file of the numbered frames, each of which is a key frame."""
+def write_video(path, numbers=range(24), codec="mpeg4", size=(48, 64), rate=12, rotation=0, times=None):
+    """A video file of the numbered frames, each of which is a key frame; at times in milliseconds, or at the rate."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options={"g": "1"})
         (stream.height, stream.width), stream.pix_fmt = size, "yuv420p"
         if rotation:
             stream.set_display_rotation(rotation)
-        for number in numbers:
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for index, number in enumerate(numbers):
             frame = av.VideoFrame.from_ndarray(picture(number, size), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[index], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
