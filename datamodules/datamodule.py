@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,7 @@ from datamodules.augmentation import Augmentation
 from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
 from datamodules.footage import Footage
 from datamodules.predict_path import find_footage
+from datamodules.loader import ResumableLoader
 from datamodules.sampler import ClipSampler, SequenceSampler
 from datamodules.source import Source
 from datamodules.synthetic import SyntheticScenes
@@ -198,7 +200,11 @@ class SceneDataModule(pl.LightningDataModule):
         sampler = ClipSampler(
             dataset, num_clips=num_clips, shuffle=shuffle, seed=self.seed, num_replicas=num_replicas, rank=rank
         )
-        return self._loader(dataset, sampler)
+        if not shuffle or self.trainer is None:
+            return self._loader(dataset, sampler)
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        resumable = partial(ResumableLoader, num_batches_seen=lambda: progress.current.ready)
+        return self._loader(dataset, sampler, resumable)
 
     def _sequence_loader(self, source: Source) -> DataLoader[Clip]:
         sampling = ClipSampling(self.window_length, self.image_size, overlap=self.window_overlap, with_truth=True)
@@ -210,8 +216,13 @@ class SceneDataModule(pl.LightningDataModule):
         """How many processes run, and the number of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-    def _loader(self, dataset: Dataset[Clip], sampler: Sampler[Any] | None = None) -> DataLoader[Clip]:
-        return DataLoader(
+    def _loader(
+        self,
+        dataset: Dataset[Clip],
+        sampler: Sampler[Any] | None = None,
+        make: Callable[..., DataLoader[Clip]] = DataLoader,
+    ) -> DataLoader[Clip]:
+        return make(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,

@@ -45,13 +45,20 @@ class ClipSampler(DistributedSampler[Any]):
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
         self.num_windows = len(dataset)
         self.num_clips = (num_clips if shuffle else None) or self.num_windows
+        self._num_skipped = 0
 
     def __len__(self) -> int:
         return -(-self.num_clips // self.num_replicas)
 
     def __iter__(self) -> Iterator[ClipRequest]:
-        for position in range(self.rank, len(self) * self.num_replicas, self.num_replicas):
+        first, self._num_skipped = self._num_skipped, 0
+        for number in range(first, len(self)):
+            position = number * self.num_replicas + self.rank
             yield self._training_request(position) if self.shuffle else self._evaluation_request(position)
+
+    def skip(self, num_clips: int) -> None:
+        """Has the epoch that is begun next leave out the first clips of this process."""
+        self._num_skipped = num_clips
 
     def _training_request(self, position: int) -> ClipRequest:
         draw = self.epoch * self.num_clips + position % self.num_clips

@@ -1,0 +1,121 @@
+"""A run that was killed goes on to the same weights and losses, to the bit, as one that never was."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from main import main
+
+ROOT = Path(__file__).parents[1]
+RUN = [
+    *("--data.clips_per_epoch", "12"),
+    *("--trainer.max_epochs", "3"),
+    *("--checkpoint.every_n_train_steps", "2"),
+    *("--ckpt_path", "last"),
+]
+AUGMENTED = ["--data.augmentation", '{"flip": 0.5, "reverse": 0.5, "scale": [0.8, 1.2], "brightness": 0.3}']
+
+
+class PowerCut(Callback):
+    """Ends a training as abruptly as a process can end itself without dying."""
+
+    def __init__(self, step, hook):
+        self.step = step
+        setattr(self, hook, self.cut)
+
+    def cut(self, trainer, *args, **kwargs):
+        if trainer.global_step == self.step and trainer.training | trainer.validating:
+            raise KeyboardInterrupt
+
+
+def final(folder):
+    """Weights, their average, moments and progress at the end of a run."""
+    checkpoint = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    keys = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "global_step", "epoch")
+    return {key: checkpoint[key] for key in keys}
+
+
+def losses(rows):
+    """The last value of everything that was logged, by step: what follows the last checkpoint is logged again."""
+    return {(row["step"], name): value for row in rows for name, value in row.items()}
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for item, same in zip(one, other, strict=True):
+            assert_same(item, same)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """A run that nothing happens to."""
+    root = tmp_path_factory.mktemp("whole")
+    main(["fit", *small, *RUN, *AUGMENTED, "--trainer.default_root_dir", str(root)])
+    return root / "version_0"
+
+
+@pytest.mark.parametrize(
+    ("step", "hook"),
+    [
+        (3, "on_train_batch_start"),  # in the middle of the first epoch, one step after a checkpoint
+        (8, "on_train_batch_end"),  # in the second epoch, while a checkpoint might be written
+        (9, "on_train_batch_start"),
+        (12, "on_validation_batch_start"),  # in the validation after the second epoch
+        (12, "on_train_epoch_start"),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_that_was_cut_off_ends_like_one_that_was_not(
+    small, whole, in_tmp, logged, monkeypatch, step, hook, workers
+):
+    run = ["fit", *small, *RUN, *AUGMENTED, "--data.num_workers", str(workers)]
+    with monkeypatch.context() as patched:
+        import scene_model.cli.command_line as command_line
+
+        built = command_line.CheckpointCLI._instantiate_trainer
+        cut = PowerCut(step, hook)
+        patched.setattr(
+            command_line.CheckpointCLI,
+            "_instantiate_trainer",
+            lambda self, config, own: built(self, config, [*own, cut]),
+        )
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            main(run)
+    main(run)
+    folder = in_tmp / "runs/version_0"
+    assert [path.name for path in (in_tmp / "runs").iterdir()] == ["version_0"]
+    assert_same(final(folder), final(whole))
+    assert losses(logged(folder)) == losses(logged(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0.3, 0.55, 0.8])
+def test_a_run_that_was_killed_ends_like_one_that_was_not(small, whole, tmp_path, logged, moment):
+    command = [sys.executable, f"{ROOT}/main.py", "fit", *small, *RUN, *AUGMENTED]
+    begin = time.monotonic()
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.rglob("last.ckpt")) and first.poll() is None:
+        time.sleep(0.05)
+    time.sleep(moment * 0.2 * (time.monotonic() - begin))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    folder = tmp_path / "runs/version_0"
+    assert_same(final(folder), final(whole))
+    assert losses(logged(folder)) == losses(logged(whole))
