@@ -81,9 +81,10 @@ def test_videos_are_followed_each_by_itself_however_batches_mix_them():
             np.testing.assert_allclose(part.table.boxes, same.table.boxes, rtol=1e-5, atol=1e-3)
 
 
-def test_frames_are_delivered_once_and_before_the_end_that_is_named():
+@pytest.mark.parametrize("told", [0, 2, 3])
+def test_frames_are_delivered_once_and_before_the_end_that_is_named(told):
     windows = windows_of(straight(((0.1, 0.2), (0.9, 0.2)), num_frames=30))
-    tracker, last_end = VideoTracker(LinkingConfig(overlap=2)), 0
+    tracker, last_end = VideoTracker(LinkingConfig(overlap=told)), 0
     for clip in clips_of(WIDE, windows):
         [part] = tracker.update(*batch_of([clip]))
         assert part.table.frames.tolist() == list(range(last_end, part.end))
