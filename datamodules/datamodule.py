@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datamodules.augmentation import Augmentation
 from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
 from datamodules.footage import Footage
-from datamodules.predict_path import find_footage
 from datamodules.loader import ResumableLoader
+from datamodules.predict_path import find_footage
 from datamodules.sampler import ClipSampler, SequenceSampler
 from datamodules.source import Source
 from datamodules.synthetic import SyntheticScenes
-from datamodules.windows import WindowDataset
+from datamodules.windows import WindowDataset, dealt
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
 
@@ -33,7 +33,9 @@ class SceneDataModule(pl.LightningDataModule):
         val: source of the validation sequences; null: other scenes of `SyntheticScenes`.
         test: source of the test sequences; null: those of `val`.
         predict_path: what `predict` runs on: a video file, a folder of images, a sequence in MOTChallenge layout, or a
-            folder of any of these.
+            folder of any of these. Pictures are turned as their EXIF data say; those of sources are taken as stored.
+        predict_originals: the batches of `predict` bring the frames as they are in the videos too, which drawing on
+            them takes; linked from the writer of tracks on the command line.
         batch_size: clips per batch and process.
         num_workers: processes that read data; 0 reads in the training process.
         clip_length: frames per clip.
@@ -57,6 +59,7 @@ class SceneDataModule(pl.LightningDataModule):
         val: Source | None = None,
         test: Source | None = None,
         predict_path: str | None = None,
+        predict_originals: bool = True,
         batch_size: int = 4,
         num_workers: int = 0,
         clip_length: int = 4,
@@ -82,7 +85,9 @@ class SceneDataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.clip_length, self.val_overlap = clip_length, val_overlap
         self.temporal_stride, self.clips_per_epoch = temporal_stride, clips_per_epoch
-        self.val_sequences, self.predict_path = val_sequences, predict_path
+        self.val_sequences = val_sequences
+        self.predict_path, self.predict_originals = predict_path, predict_originals
+        self._footage: list[Footage] | None = None
         self.window_length = clip_length if window_length is None else window_length
         self.window_overlap = min(window_overlap, self.window_length - 1)
         self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
@@ -138,7 +143,7 @@ class SceneDataModule(pl.LightningDataModule):
                 to run `predict` on.
         """
         if stage == "predict":
-            assert self._footage
+            self._find_footage()
         for key, source in self._sources(stage):
             _require(
                 source.class_names == self.class_names,
@@ -150,13 +155,26 @@ class SceneDataModule(pl.LightningDataModule):
                 raise UserError(f"data.{key}: {error}") from error
             _require(num_sequences > 0, f"data.{key}: holds no sequences")
 
-    @cached_property
-    def _footage(self) -> list[Footage]:
-        """The videos of `predict_path`, never none."""
-        try:
-            return find_footage(self.predict_path)
-        except UserError as error:
-            raise UserError(f"data.predict_path: {error}") from error
+    @property
+    def predict_inputs(self) -> list[Path]:
+        """The video files, and the folders of images, that `predict` reads on all processes."""
+        return [footage.path for footage in self._find_footage()]
+
+    @property
+    def num_predict_frames(self) -> int:
+        """About how many frames `predict` reads on this process; 0 where that of any video is unknown."""
+        num_replicas, rank = self._processes
+        counts = [footage.info.num_frames for footage in dealt(self._find_footage(), num_replicas, rank)]
+        return sum(counts) if all(counts) else 0
+
+    def _find_footage(self) -> list[Footage]:
+        """The videos of `predict_path`, never none, looked for once."""
+        if self._footage is None:
+            try:
+                self._footage = find_footage(self.predict_path)
+            except UserError as error:
+                raise UserError(f"data.predict_path: {error}") from error
+        return self._footage
 
     def _sources(self, stage: str) -> Iterator[tuple[str, Source]]:
         stages = {"train": ("fit",), "val": ("fit", "validate"), "test": ("test",)}
@@ -188,8 +206,13 @@ class SceneDataModule(pl.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Clip]:
         """The windows of all videos at `predict_path`, those of each in order, as they are decoded."""
+        num_replicas, rank = self._processes
         dataset = WindowDataset(
-            self._footage, self.window_length, self.window_overlap, self.image_size, *self._processes
+            dealt(self._find_footage(), num_replicas, rank),
+            self.window_length,
+            self.window_overlap,
+            self.image_size,
+            with_originals=self.predict_originals,
         )
         return self._loader(dataset)
 
@@ -202,9 +225,12 @@ class SceneDataModule(pl.LightningDataModule):
         )
         if not shuffle or self.trainer is None:
             return self._loader(dataset, sampler)
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        resumable = partial(ResumableLoader, num_batches_seen=lambda: progress.current.ready)
-        return self._loader(dataset, sampler, resumable)
+        return self._loader(dataset, sampler, partial(ResumableLoader, num_batches_seen=self._num_batches_seen))
+
+    def _num_batches_seen(self) -> int:
+        """How many batches of its epoch training has taken."""
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _sequence_loader(self, source: Source) -> DataLoader[Clip]:
         sampling = ClipSampling(self.window_length, self.image_size, overlap=self.window_overlap, with_truth=True)

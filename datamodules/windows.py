@@ -28,12 +28,11 @@ class WindowDataset(IterableDataset[Clip]):
     ahead, so that the last window is known as such.
 
     Args:
-        footage: the videos.
+        footage: the videos of this process.
         length: frames per window T.
         overlap: frames that neighbouring windows share, fewer than T.
         size: (height, width) of the model's frame.
-        num_replicas: number of processes to which the videos are dealt.
-        rank: of this process.
+        with_originals: deliver the frames before the letterbox too.
     """
 
     def __init__(
@@ -42,17 +41,15 @@ class WindowDataset(IterableDataset[Clip]):
         length: int,
         overlap: int,
         size: tuple[int, int],
-        num_replicas: int = 1,
-        rank: int = 0,
+        with_originals: bool = True,
     ) -> None:
         self.footage = footage
         self.length, self.overlap, self.size = length, overlap, size
-        self.num_replicas, self.rank = num_replicas, rank
+        self.with_originals = with_originals
 
     def __iter__(self) -> Iterator[Clip]:
         worker = get_worker_info()
-        num_workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
-        for footage in self.footage[self.rank + number * self.num_replicas :: self.num_replicas * num_workers]:
+        for footage in dealt(self.footage, worker.num_workers, worker.id) if worker else self.footage:
             yield from self._windows(footage)
 
     def _windows(self, footage: Footage) -> Iterator[Clip]:
@@ -81,9 +78,14 @@ class WindowDataset(IterableDataset[Clip]):
             frame_indices=torch.tensor(numbers),
             seed=0,
             is_last=is_last,
-            originals=_stack(originals),
+            originals=_stack(originals) if self.with_originals else None,
         )
         return pad(clip, self.length)
+
+
+def dealt(footage: Sequence[Footage], num_hands: int, hand: int) -> Sequence[Footage]:
+    """The videos that are one hand's, of a number of processes or workers."""
+    return footage[hand::num_hands]
 
 
 def _stack(frames: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from videos import damage, number_of, picture, write_images, write_sequence, wri
 from datamodules import MOTChallenge, SceneDataModule
 from datamodules.clips import collate
 from datamodules.footage import Footage
-from datamodules.windows import WindowDataset
+from datamodules.windows import WindowDataset, dealt
 from scene_model.batch import SceneBatch, SequenceInfo
 from scene_model.errors import UserError
 from scene_model.placement import letterbox
@@ -105,7 +105,7 @@ def test_every_video_goes_to_one_worker_of_one_process(num_replicas, num_workers
     videos = [Numbered(number, name=str(number)) for number in (3, 9, 20, 1, 14)]
     seen = {}
     for rank in range(num_replicas):
-        dataset = windows(*videos, num_replicas=num_replicas, rank=rank)
+        dataset = windows(*dealt(videos, num_replicas, rank))
         found = {}
         for batch in DataLoader(dataset, batch_size=2, collate_fn=collate, num_workers=num_workers):
             for info, last, frames, mask in zip(
@@ -152,17 +152,43 @@ def test_predict_dataloader(tmp_path, num_workers):
     }
 
 
-def test_processes_share_the_videos(tmp_path):
-    for name in "abc":
-        write_images(tmp_path / name, ["1.png"])
+def on_process(datamodule, rank, num_replicas=2):
+    """The data module as one of several processes has it."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    datamodule.trainer = SimpleNamespace(world_size=num_replicas, global_rank=rank, strategy=strategy)
+    return datamodule
+
+
+def test_processes_share_the_videos(tmp_path):
+    for number, name in enumerate("abc", start=1):
+        write_images(tmp_path / name, [f"{index}.png" for index in range(number)])
     shares = []
     for rank in range(2):
-        datamodule = data(tmp_path)
-        datamodule.trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy)
+        datamodule = on_process(data(tmp_path), rank)
         shares.append([info.name for batch in datamodule.predict_dataloader() for info in batch.sequences])
+        assert datamodule.num_predict_frames == sum("_abc".index(name) for name in shares[-1]), "those of this process"
+        assert len(datamodule.predict_inputs) == 3, "those of all"
     assert sorted(itertools.chain(*shares)) == ["a", "b", "c"]
     assert all(shares)
+    assert on_process(data(tmp_path), 3, num_replicas=4).num_predict_frames == 0
+
+
+def test_what_predict_reads(tmp_path):
+    write_video(tmp_path / "a.mp4", range(10))
+    write_images(tmp_path / "b", ["1.png", "2.png"])
+    write_sequence(tmp_path / "c", 5)
+    datamodule = data(tmp_path)
+    assert datamodule.num_predict_frames == 17
+    assert datamodule.predict_inputs == [tmp_path / "a.mp4", tmp_path / "b", tmp_path / "c" / "img1"]
+    write_video(tmp_path / "d.mjpeg", codec="mjpeg")
+    assert data(tmp_path).num_predict_frames == 0, "nothing says how long that is"
+
+
+def test_originals_only_where_they_are_wanted(tmp_path):
+    path = write_images(tmp_path / "b", ["1.png", "2.png"])
+    for wanted in (True, False):
+        (batch,) = data(path, predict_originals=wanted).predict_dataloader()
+        assert (batch.originals is not None) == wanted
 
 
 def test_gaps_of_damaged_files(tmp_path):

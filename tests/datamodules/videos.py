@@ -23,7 +23,7 @@ def write_video(path, numbers=range(24), codec="mpeg4", size=(48, 64), rate=12, 
     """A video file of the numbered frames, each of which is a key frame; at times in milliseconds, or at the rate."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options={"g": "1"})
-        (stream.height, stream.width), stream.pix_fmt = size, "yuv420p"
+        (stream.height, stream.width), stream.pix_fmt = size, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if rotation:
             stream.set_display_rotation(rotation)
         if times is not None:
