@@ -18,13 +18,13 @@ class ResumableLoader(DataLoader[Clip]):
     has seen. What workers have read ahead does not count, which is why the trainer is asked.
 
     Args:
-        sampler: gives the clips of an epoch in order, from any of them on.
+        args: of DataLoader; the sampler is a `ClipSampler`.
         num_batches_seen: asks the trainer how many batches of the epoch it has taken.
         options: of DataLoader.
     """
 
-    def __init__(self, *args: Any, sampler: ClipSampler, num_batches_seen: Callable[[], int], **options: Any) -> None:
-        super().__init__(*args, sampler=sampler, **options)
+    def __init__(self, *args: Any, num_batches_seen: Callable[[], int], **options: Any) -> None:
+        super().__init__(*args, **options)
         self.num_batches_seen = num_batches_seen
 
     def __iter__(self) -> Iterator[Clip]:  # type: ignore[override]
