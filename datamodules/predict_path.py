@@ -29,8 +29,9 @@ Open = Callable[[Path, str], Footage]
 def find_footage(path: str | None) -> list[Footage]:
     """The videos that a path means, each with a name of its own that is safe as a file name.
 
-    A folder that holds video files is a folder of videos, and images beside them are left out; of any other folder that
-    holds images these are the frames, in natural order (img2 before img10). What is hidden is left out.
+    A folder that holds video files or sequences, also in the folders in it, is a folder of videos, and images beside
+    them are left out, with a warning; of any other folder that holds several images these are the frames, in natural
+    order (img2 before img10). What is hidden is left out.
 
     Raises:
         UserError: there is nothing that can be read. What cannot be read beside others gives a warning.
@@ -51,17 +52,33 @@ def find_footage(path: str | None) -> list[Footage]:
 
 
 def _videos_at(top: Path) -> dict[Path, Open]:
-    """A path that is one video, else the videos in that folder, else the sequences in the splits in it."""
+    """A path that is one video, else the videos in that folder, else the videos and sequences in the folders in it."""
     if not top.is_dir():
         return {top: VideoFile.open}
-    opener, children = _opener(top), _children(top)
-    found = {top: opener} if opener else _openers(children)
+    if is_sequence(top):
+        return {top: _open_sequence}
+    images, below = _files(top, IMAGE_SUFFIXES), _videos_below(top)
+    if not images:
+        return below
+    only_folders_of_images = set(below.values()) <= {_open_images}
+    if only_folders_of_images and (len(images) > 1 or not below):
+        if below:
+            rank_zero_warn(f"{top}: runs on the images in it; those in its folders, such as {min(below)}: left out")
+        return {top: _open_images}
+    rank_zero_warn(f"{top}: runs on the videos in it; the images beside them, such as {images[0]}: left out")
+    return below
+
+
+def _videos_below(top: Path) -> dict[Path, Open]:
+    """The videos in a folder; where there are none, the video files and sequences in the folders in it."""
+    children = _children(top)
+    found = _openers(children)
     if found:
         return found
-    folders = filter(Path.is_dir, children)
-    if any(is_sequence(child) for folder in folders for child in _children(folder)):
+    deeper = _openers(path for child in children if child.is_dir() for path in _children(child))
+    if _open_sequence in deeper.values():
         return dict.fromkeys(find_sequences(str(top)), _open_sequence)
-    return {}
+    return {path: opener for path, opener in deeper.items() if opener != _open_images}
 
 
 def _openers(paths: Iterable[Path]) -> dict[Path, Open]:
@@ -121,15 +138,21 @@ def _unique_names(paths: list[Path]) -> list[str]:
 
 
 def _children(folder: Path) -> list[Path]:
-    names = sorted(os.listdir(folder), key=_natural_order)
-    return [folder / name for name in names if not name.startswith(".")]
+    """The folders and video files in a folder."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() or _suffix(entry.name) in VIDEO_SUFFIXES]
+    return [folder / name for name in sorted(names, key=_natural_order) if not name.startswith(".")]
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> list[str]:
     """Names of the files with one of the suffixes."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
-    return sorted((name for name in names if os.path.splitext(name)[1].lower() in suffixes), key=_natural_order)
+    return sorted((name for name in names if _suffix(name) in suffixes), key=_natural_order)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _natural_order(name: str) -> tuple[list[int | str], str]:

@@ -41,7 +41,8 @@ def test_a_folder_of_images_in_natural_order(tmp_path):
     for name in ("notes.txt", "Thumbs.db", ".img0.png", "._img1.png"):
         (folder / name).write_text("no image")
     write_images(folder / "thumbnails", ["img1.png"])
-    (footage,) = find_footage(str(folder))
+    with pytest.warns(UserWarning, match=r"runs on the images in it; .*thumbnails: left out"):
+        (footage,) = find_footage(str(folder))
     assert footage.info.name == "walk"
     assert numbers_of(footage) == list(range(6))
 
@@ -74,6 +75,26 @@ def test_images_and_folders_beside_videos_are_not_their_frames(tmp_path):
     write_images(tmp_path / "clips", ["cover.jpg", "back.jpg"])
     write_video(tmp_path / "clips" / "a.mp4")
     assert names(tmp_path / "clips") == ["a"]
+
+
+@pytest.mark.parametrize("pictures", [["cover.jpg"], ["back.jpg", "cover.jpg"]])
+@pytest.mark.parametrize("below", ["a.mp4", "day/a.mp4", "a/img1", "train/a/img1"])
+def test_pictures_beside_videos_and_sequences_are_left_out(tmp_path, pictures, below):
+    write_images(tmp_path, pictures)
+    (tmp_path / below).parent.mkdir(parents=True, exist_ok=True)
+    if below.endswith(".mp4"):
+        write_video(tmp_path / below)
+    else:
+        write_sequence((tmp_path / below).parent)
+    with pytest.warns(UserWarning, match=rf"runs on the videos in it; .* such as {pictures[0]}: left out"):
+        assert names(tmp_path) == ["a"]
+
+
+def test_one_picture_beside_folders_of_images(tmp_path):
+    write_images(tmp_path, ["cover.jpg"])
+    write_images(tmp_path / "a", ["1.png", "2.png"])
+    with pytest.warns(UserWarning, match=r"such as cover\.jpg: left out"):
+        assert names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("layout", ["{}", "train/{}"])
