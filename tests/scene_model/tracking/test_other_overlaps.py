@@ -61,7 +61,7 @@ def test_nothing_begins_in_final_frames_alone():
     linker = WindowLinker(LinkingConfig(overlap=0))
     linker.update(still([0, 1, 2, 3], [0.0] * 4))
     assert len(linker.update(still([2, 3, 4, 5], [0.9, 0.9, 0.0, 0.0]))) == 0
-    assert linker.update(still([6, 7], [0.9, 0.9])).track_ids.tolist() == [1, 1]
+    assert linker.update(still([6, 7], [0.9, 0.9], box=(0.1, 0.1, 0.1, 0.1))).track_ids.tolist() == [1, 1]
 
 
 def test_a_short_window_makes_final_what_a_longer_one_shares_later():
