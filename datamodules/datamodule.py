@@ -16,6 +16,7 @@ from datamodules.augmentation import Augmentation
 from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
 from datamodules.footage import Footage
 from datamodules.loader import ResumableLoader
+from datamodules.options import require_that, validate
 from datamodules.predict_path import find_footage
 from datamodules.sampler import ClipSampler, SequenceSampler
 from datamodules.source import Source
@@ -92,7 +93,7 @@ class SceneDataModule(pl.LightningDataModule):
         self.window_overlap = min(window_overlap, self.window_length - 1)
         self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
         self.mean, self.std = mean, std
-        self._validate_options()
+        validate(self)
 
     def _describe_sources(self) -> None:
         """Of sources that were built in Python, a checkpoint keeps the class: objects take code to load."""
@@ -100,27 +101,6 @@ class SceneDataModule(pl.LightningDataModule):
             source = self.hparams.get(key)
             if isinstance(source, Source):
                 self.hparams[key] = {"class_path": f"{type(source).__module__}.{type(source).__qualname__}"}
-
-    def _validate_options(self) -> None:
-        for key in ("train", "val", "test"):
-            source = getattr(self, key)
-            _require(isinstance(source, Source), f"data.{key}: expected a Source, got {source!r}")
-        least_values = {"batch_size": 1, "clip_length": 1, "num_workers": 0, "window_length": 1, "window_overlap": 0}
-        for name, least in (least_values | {"seed": 0}).items():
-            value = getattr(self, name)
-            _require(value >= least, f"data.{name}: expected at least {least}, got {value}")
-        overlap, length, clips = self.val_overlap, self.clip_length, self.clips_per_epoch
-        _require(
-            0 <= overlap < length, f"data.val_overlap: expected 0 to data.clip_length - 1 = {length - 1}, got {overlap}"
-        )
-        least, largest = self.temporal_stride
-        _require(1 <= least <= largest, f"data.temporal_stride: expected 1 <= least <= largest, got {[least, largest]}")
-        _require(clips is None or clips >= 1, f"data.clips_per_epoch: expected at least 1, got {clips}")
-        size = list(self.image_size)
-        _require(min(size) >= 32, f"data.image_size: expected a height and width of at least 32 pixels, got {size}")
-        mean, std = list(self.mean), list(self.std)
-        _require(0 <= min(mean) <= max(mean) <= 1, f"data.mean: expected numbers in [0, 1], got {mean}")
-        _require(0 < min(std) <= max(std) <= 1, f"data.std: expected numbers in (0, 1], got {std}")
 
     @property
     def class_names(self) -> list[str]:
@@ -145,7 +125,7 @@ class SceneDataModule(pl.LightningDataModule):
         if stage == "predict":
             self._find_footage()
         for key, source in self._sources(stage):
-            _require(
+            require_that(
                 source.class_names == self.class_names,
                 f"data.{key}: has the classes {source.class_names}, but data.train has {self.class_names}",
             )
@@ -153,7 +133,7 @@ class SceneDataModule(pl.LightningDataModule):
                 num_sequences = len(source.sequences())
             except UserError as error:
                 raise UserError(f"data.{key}: {error}") from error
-            _require(num_sequences > 0, f"data.{key}: holds no sequences")
+            require_that(num_sequences > 0, f"data.{key}: holds no sequences")
 
     @property
     def predict_inputs(self) -> list[Path]:
@@ -270,8 +250,3 @@ def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """uint8 ``[..., 3, H, W]`` to float32 with the mean subtracted and divided by the standard deviation."""
     offset, scale = (frames.new_tensor(values, dtype=torch.float32).mul_(255)[:, None, None] for values in (mean, std))
     return frames.float().sub_(offset).div_(scale)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
