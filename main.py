@@ -39,6 +39,7 @@ class SceneCLI(CheckpointCLI):
         parser.link_arguments("data.mean", "model.mean")
         parser.link_arguments("data.std", "model.std")
         parser.link_arguments("model.tracking.overlap", "data.window_overlap")
+        parser.link_arguments("tracks.video", "data.predict_originals")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
 

@@ -128,6 +128,14 @@ def test_checkpoints_that_do_not_fit(rejected, in_tmp, trained, mot_sequence):
     assert "was trained for the classes ['disk', 'square', 'triangle'], but the data has ['pedestrian']" in sentence
 
 
+def test_checkpoints_whose_classes_are_elsewhere(rejected, in_tmp, checkpoint):
+    checkpoint["datamodule_hyper_parameters"]["train"] = {"class_path": "nobodys_package.MySource"}
+    torch.save(checkpoint, "own.ckpt")
+    for command in ("validate", "predict", "fit"):
+        sentence = rejected(command, "--ckpt_path", "own.ckpt")
+        assert "data.train is of class nobodys_package.MySource, which cannot be imported here" in sentence
+
+
 def test_weights_that_do_not_fit(rejected, in_tmp):
     torch.save({"features.0.0.weight": torch.zeros(1)}, "small.pt")
     torch.save([1, 2], "list.pt")
@@ -167,7 +175,7 @@ def test_more_objects_than_queries_is_one_warning(small, in_tmp):
 
 
 def test_a_sequence_shorter_than_a_clip_is_a_warning(small, in_tmp):
-    with pytest.warns(UserWarning, match="fewer frames than data.clip_length = 4: their clips are padded"):
+    with pytest.warns(UserWarning, match="fewer frames than clips of 4: these are padded"):
         main(["fit", *small, "--data.val.num_frames", "3", "--trainer.fast_dev_run", "true"])
 
 

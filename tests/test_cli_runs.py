@@ -185,3 +185,11 @@ def test_the_console_is_free_of_advertisements(small, in_tmp, caplog, recwarn):
         main(["fit", *small, "--trainer.fast_dev_run", "true"])
     assert "litlogger" not in caplog.text
     assert not [warning for warning in recwarn if "LeafSpec" in str(warning.message)]
+
+
+def test_own_classes_are_found_in_the_current_folder(small, in_tmp):
+    (in_tmp / "my_package.py").write_text(
+        "import datamodules\n\nclass MySource(datamodules.SyntheticScenes):\n    pass\n"
+    )
+    main(["fit", *small, "--data.train", "my_package.MySource", "--data.train.image_size", "[64,64]"])
+    main(["validate", "--ckpt_path", "last"])

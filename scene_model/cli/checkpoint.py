@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
@@ -74,6 +75,22 @@ def _as_yaml(value: Any) -> Any:
     if isinstance(value, Head):
         return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}", "init_args": asdict(value)}
     return asdict(value)
+
+
+def check_classes(options: Mapping[str, Any]) -> None:
+    """See that the classes that a checkpoint names can be imported.
+
+    Raises:
+        UserError: one cannot.
+    """
+    for key, value in options.items():
+        for option in value if isinstance(value, list) else [value]:
+            path = option.get("class_path") if isinstance(option, dict) else None
+            if path and locate(path) is None:
+                raise UserError(
+                    f"--ckpt_path: the checkpoint's {key} is of class {path}, which cannot be imported here; go to the "
+                    "folder that holds its package, or name that folder in PYTHONPATH"
+                )
 
 
 def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class_names: list[str]) -> None:

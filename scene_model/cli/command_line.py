@@ -5,6 +5,7 @@ Stock Lightning lets a checkpoint beat the command line, and does not restore th
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from scene_model.cli.checkpoint import check_fit, newest_last, read_checkpoint, run_options, saved_options
+from scene_model.cli.checkpoint import check_classes, check_fit, newest_last, read_checkpoint, run_options, saved_options
 from scene_model.cli.early_options import EarlyOptions
 from scene_model.cli.parser import BriefErrorParser
 from scene_model.cli.run_folder import inherited_folder, open_run_folder, run_loggers
@@ -59,6 +60,8 @@ class CheckpointCLI(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         self.resumed_folder: Path | None = None
         self.run_folder: Path | None = None
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # a user's own classes are found as under `python -m`
         super().__init__(
             model_class,
             datamodule_class,
@@ -117,6 +120,7 @@ class CheckpointCLI(LightningCLI):
     ) -> None:
         """Parse, and parse again without the checkpoint's arguments for classes that have been replaced."""
         subparser = self._subcommand_parsers[command]
+        check_classes(saved)
         own = {key: subparser.get_default(key) for key in saved if _class_of(saved[key])}
         try:
             subparser.set_defaults(dict(saved))
