@@ -131,7 +131,9 @@ class SceneModelLightningModule(pl.LightningModule):
             UserError: the cosine has no end.
         """
         if self.scheduler_config is not None and (trainer.max_epochs or 0) < 1:
-            raise UserError("model.scheduler: the cosine needs a trainer.max_epochs, as in config/base.yaml, or model.scheduler: null")
+            raise UserError(
+                "model.scheduler: the cosine needs a trainer.max_epochs, as in config/base.yaml; null goes without"
+            )
 
     def setup(self, stage: str) -> None:
         """Compile once, in place."""

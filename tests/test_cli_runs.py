@@ -1,7 +1,9 @@
 """What a run leaves behind, and how it goes on."""
 
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 import yaml
@@ -11,6 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from main import main
 from scene_model.cli.run_folder import claim_run_folder
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 class BackboneSpy(Callback):
@@ -187,9 +191,15 @@ def test_the_console_is_free_of_advertisements(small, in_tmp, caplog, recwarn):
     assert not [warning for warning in recwarn if "LeafSpec" in str(warning.message)]
 
 
-def test_own_classes_are_found_in_the_current_folder(small, in_tmp):
-    (in_tmp / "my_package.py").write_text(
-        "import datamodules\n\nclass MySource(datamodules.SyntheticScenes):\n    pass\n"
-    )
-    main(["fit", *small, "--data.train", "my_package.MySource", "--data.train.image_size", "[64,64]"])
-    main(["validate", "--ckpt_path", "last"])
+def test_the_examples_of_the_readme_run(small_model, small_run, in_tmp, monkeypatch):
+    """A source in the current folder trains, and its checkpoint predicts from Python."""
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    source, from_python = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (in_tmp / "my_package.py").write_text(source)
+    sources = ["--data.train", "my_package.MySource", "--data.val", "my_package.MySource"]
+    main(["fit", *small_model, *small_run, *sources, "--data.clips_per_epoch", "4"])
+    clip = torch.randint(0, 256, (1, 3, 3, 64, 96), dtype=torch.uint8)
+    names = {"clip": clip}
+    exec(from_python, names)
+    assert names["outputs"]["bbox_center"].shape == (1, 3, 6, 2)
+    main(["validate", "--ckpt_path", "last", "--trainer.limit_val_batches", "2"])

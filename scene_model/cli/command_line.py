@@ -19,7 +19,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from scene_model.cli.checkpoint import check_classes, check_fit, newest_last, read_checkpoint, run_options, saved_options
+from scene_model.cli.checkpoint import (
+    check_classes,
+    check_fit,
+    newest_last,
+    read_checkpoint,
+    run_options,
+    saved_options,
+)
 from scene_model.cli.early_options import EarlyOptions
 from scene_model.cli.parser import BriefErrorParser
 from scene_model.cli.run_folder import inherited_folder, open_run_folder, run_loggers
