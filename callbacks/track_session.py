@@ -25,11 +25,13 @@ class _Video:
         files: of its tracks.
         held: its frames of which the tracks are not final.
         end: the frames before this one are final.
+        identities: of its tracks.
     """
 
     files: TrackFiles
     held: HeldFrames = field(default_factory=HeldFrames)
     end: int = 0
+    identities: set[int] = field(default_factory=set)
 
 
 class TrackSession:
@@ -46,6 +48,7 @@ class TrackSession:
     ) -> None:
         self.num_videos = 0
         self.num_frames = 0
+        self.num_tracks = 0
         self._folder = folder
         self._make_annotator = make_annotator
         self._inputs = inputs
@@ -115,14 +118,17 @@ class TrackSession:
         if video.files.has_video:
             for number, frame in video.held.take(part.end):
                 self._background.submit(video.files.show, frame, number, table[table.frames == number])
+        video.identities.update(table.track_ids.tolist())
         self.num_frames += part.end - video.end
         video.end = part.end
         if part.is_last:
             self._complete(name)
 
     def _complete(self, name: str) -> None:
-        self._background.submit(self._finish_files, self._videos.pop(name).files)
+        video = self._videos.pop(name)
+        self._background.submit(self._finish_files, video.files)
         self.num_videos += 1
+        self.num_tracks += len(video.identities)
 
     def _finish_files(self, files: TrackFiles) -> None:
         files.finish()

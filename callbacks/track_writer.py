@@ -17,11 +17,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from callbacks.annotation import Annotator
 from callbacks.input_files import InputFiles
-from callbacks.run_folder import run_folder
+from callbacks.run_folder import run_folder, seen_from_here
 from callbacks.track_session import TrackSession
 from callbacks.video_encoder import require_pyav
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
+
+_NO_TRACK = (
+    "No track: is the model trained for what the video shows? "
+    "A lower --model.tracking.birth_threshold shows what it nearly saw."
+)
 
 
 class TrackWriter(Callback):
@@ -130,10 +135,7 @@ class TrackWriter(Callback):
                 f"predict ended before these videos did, so their files hold the beginning: {parts}", stacklevel=2
             )
         if session.num_videos or trainer.world_size == 1:
-            print(
-                f"{_counted(session.num_videos, 'video')}, {_counted(session.num_frames, 'frame')}, "
-                f"{session.num_frames / seconds:.1f} frames/s -> {_relative(self._folder)}"
-            )
+            print(_report(session, seconds, self._folder))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves nothing of videos that have not ended."""
@@ -164,11 +166,12 @@ def _try_to_write(folder: Path) -> None:
                 path.rmdir()
 
 
+def _report(session: TrackSession, seconds: float, folder: Path) -> str:
+    counts = (session.num_videos, "video"), (session.num_frames, "frame"), (session.num_tracks, "track")
+    parts = [_counted(*count) for count in counts]
+    line = f"{', '.join(parts)}, {session.num_frames / seconds:.1f} frames/s -> {seen_from_here(folder)}"
+    return line if session.num_tracks or not session.num_frames else f"{line}\n{_NO_TRACK}"
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _relative(folder: Path) -> Path:
-    """As seen from here, if it is below."""
-    absolute = folder.absolute()
-    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute

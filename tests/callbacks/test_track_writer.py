@@ -244,22 +244,36 @@ def test_a_text_that_cannot_be_completed_leaves_the_old_video_too(tmp_path, full
     assert (tmp_path / "street.mp4").read_text() == "of an earlier run"
 
 
-@pytest.mark.parametrize(("world_size", "says"), [(1, "0 videos, 0 frames"), (2, "")])
+@pytest.mark.parametrize(("world_size", "says"), [(1, "0 videos, 0 frames, 0 tracks, "), (2, "")])
 def test_of_several_processes_those_without_videos_are_silent(tmp_path, capsys, world_size, says):
     writer, trainer = TrackWriter(video=False), SimpleNamespace(world_size=world_size)
     writer._session = TrackSession(tmp_path, None)
     writer.on_predict_end(trainer, None)
     out = capsys.readouterr().out
     assert out.startswith(says)
-    assert bool(out) == bool(says)
+    assert out.count("\n") == bool(says)
 
 
 def test_says_what_was_written(predict, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     predict(Video("one"), Video("two", num_frames=13))
     words = capsys.readouterr().out.splitlines()[-1].split()
-    assert words[:4] == ["2", "videos,", "23", "frames,"]
-    assert words[5:] == ["frames/s", "->", "tracks"]
+    assert words[:6] == ["2", "videos,", "23", "frames,", "2", "tracks,"]
+    assert words[7:] == ["frames/s", "->", "tracks"]
+
+
+def test_an_identity_is_counted_once_in_each_video(predict, capsys):
+    predict(Video("one"), Video("two"), Video("three", is_empty=True), Video("unfinished"), limit_predict_batches=13)
+    lines = capsys.readouterr().out.splitlines()
+    assert ", 3 tracks, " in lines[-1]
+
+
+def test_says_what_to_do_about_no_tracks(predict, capsys):
+    predict(Video(is_empty=True))
+    line, advice = capsys.readouterr().out.splitlines()[-2:]
+    assert ", 0 tracks, " in line
+    assert advice.startswith("No track: ")
+    assert "--model.tracking.birth_threshold" in advice
 
 
 def test_only_frames_that_are_not_final_are_held(tmp_path):
