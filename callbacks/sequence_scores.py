@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from callbacks.run_folder import run_folder
+from callbacks.run_folder import run_folder, seen_from_here
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
 from scene_model.metrics.collector import TrackCollector
@@ -98,6 +98,7 @@ class SequenceScores(Callback):
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 command = "test" if trainer.testing else "validate"
                 write_scores(self._folder, f"{command}_metrics", scores)
+                print(f"Scores: {seen_from_here(self._folder / f'{command}_metrics.json')} and .csv")
 
     on_validation_epoch_start = on_test_epoch_start
     on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]

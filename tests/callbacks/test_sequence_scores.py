@@ -86,7 +86,8 @@ def without_detection(scores):
     return {name: {k: v for k, v in row.items() if not k.startswith("map")} for name, row in scores.items()}
 
 
-def test_perfect_tracks(make_trainer, tmp_path, capsys):
+def test_perfect_tracks(make_trainer, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     scenes = [make_scene("B", 9, seed=1), make_scene("A", 6, seed=2)]
     counted = [scene.truth[(scene.truth.conf > 0) & (scene.truth.classes == 1)] for scene in scenes]
     scenes = [
@@ -104,6 +105,7 @@ def test_perfect_tracks(make_trainer, tmp_path, capsys):
     assert scores["COMBINED"]["num_timesteps"] == 15
     printed = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert [line[:2] for line in printed if line[0] in scores] == [[name, "100.00"] for name in scores]
+    assert printed[-1] == ["Scores:", "test_metrics.json", "and", ".csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test_metrics.csv", "test_metrics.json"]
 
 
@@ -247,12 +249,13 @@ def test_blank_clips_add_nothing(make_trainer, tmp_path):
     assert read_files(tmp_path) == expected
 
 
-def test_validate(make_trainer, tmp_path):
+def test_validate(make_trainer, tmp_path, capsys):
     scene = make_scene("A", 6)
     logger = CSVLogger(tmp_path, name="", version="run")
     trainer = make_trainer(SequenceScores(), logger=logger)
     trainer.validate(Tracker([scene]), [loader(scene), loader(scene)], verbose=False)
     assert read_files(tmp_path / "run", "validate")["A"]["CLR_TP"] > 0
+    assert capsys.readouterr().out.endswith(f"Scores: {tmp_path / 'run/validate_metrics.json'} and .csv\n")
     assert "mot/HOTA" in trainer.callback_metrics
 
 
@@ -273,7 +276,9 @@ def test_validation_within_fit_only_logs(make_trainer, tmp_path, capsys):
     assert trainer.callback_metrics["mot/HOTA"] > 0
     assert "map" not in trainer.callback_metrics
     assert not list(tmp_path.iterdir())
-    assert "COMBINED" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "COMBINED" not in out
+    assert "Scores" not in out
 
 
 def test_validation_of_clips_alone_is_left_alone(make_trainer, tmp_path):
@@ -298,10 +303,11 @@ def test_without_the_coco_package(make_trainer, tmp_path, monkeypatch):
         make_trainer(SequenceScores(detection=False)).test(Tracker([scene]), loader(scene), verbose=False)
 
 
-def test_fast_dev_run_writes_nothing(make_trainer, tmp_path):
+def test_fast_dev_run_writes_nothing(make_trainer, tmp_path, capsys):
     scene = make_scene("A", 3)
     make_trainer(SequenceScores(), fast_dev_run=True).test(Tracker([scene]), loader(scene), verbose=False)
     assert not list(tmp_path.iterdir())
+    assert "Scores" not in capsys.readouterr().out
 
 
 class Dealt(Tracker):
