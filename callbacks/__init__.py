@@ -3,6 +3,7 @@
 from callbacks.backbone_unfreeze import BackboneUnfreeze
 from callbacks.checkpoint import BestAndLast
 from callbacks.ema import EMA
+from callbacks.epoch_lines import EpochLines
 from callbacks.lr_monitor import LRMonitor
 from callbacks.predict_progress import PredictProgress
 from callbacks.sequence_scores import SequenceScores
@@ -13,6 +14,7 @@ __all__ = [
     "EMA",
     "BackboneUnfreeze",
     "BestAndLast",
+    "EpochLines",
     "LRMonitor",
     "PredictProgress",
     "SequenceScores",
