@@ -25,7 +25,7 @@ class EpochLines(Callback):
     after the line.
 
     Args:
-        names: Metrics to print, in this order; those that are not logged are left out.
+        names: Metrics to print, in this order; those that are not logged are left out; []: no lines.
     """
 
     def __init__(self, names: Sequence[str] = NAMES) -> None:

@@ -92,7 +92,8 @@ def test_training_may_have_no_last_epoch(fit):
     assert without_time(fit(max_epochs=-1, max_steps=4)) == ["epoch 1, step 4: train/total 3, val/total 0.1235"]
 
 
-def test_time_is_that_of_training_steps(fit, monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}, {"limit_val_batches": 0}])
+def test_time_is_that_of_training_steps(fit, monkeypatch, options):
     now = [0.0]
     monkeypatch.setattr(module_under_test, "perf_counter", lambda: now[0])
 
@@ -106,8 +107,9 @@ def test_time_is_that_of_training_steps(fit, monkeypatch):
         def on_train_epoch_end(self, *args):
             now[0] += 1000
 
-    for line in fit(Time(), val_check_interval=2):
-        assert line.endswith(", 0.5 s/step")
+    found = fit(Time(), **options)
+    assert found
+    assert all(line.endswith(", 0.5 s/step") for line in found)
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
