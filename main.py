@@ -10,6 +10,7 @@ from callbacks import (
     EMA,
     BackboneUnfreeze,
     BestAndLast,
+    EpochLines,
     LRMonitor,
     PredictProgress,
     SequenceScores,
@@ -30,6 +31,7 @@ class SceneCLI(CheckpointCLI):
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(BestAndLast, "checkpoint")
         parser.add_lightning_class_args(LRMonitor, "lr_monitor")
+        parser.add_lightning_class_args(EpochLines, "lines")
         parser.add_lightning_class_args(SequenceScores, "scores")
         parser.add_lightning_class_args(TrackWriter, "tracks")
         parser.add_lightning_class_args(PredictProgress, "progress")
