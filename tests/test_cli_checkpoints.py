@@ -101,6 +101,7 @@ def test_dotted_overrides_reach_the_checkpoints_class(key, small_model, small_ru
     assert (cli.datamodule.val.root, cli.datamodule.val.frame_range) == (str(moved), (5, 12))
 
 
+@pytest.mark.slow
 def test_initial_weights_are_not_needed_where_a_checkpoint_is(small, in_tmp):
     torch.save(torchvision.models.mobilenet_v3_small().state_dict(), "weights.pt")
     main(["fit", *small, "--model.backbone.weights", "weights.pt"])

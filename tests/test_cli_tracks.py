@@ -64,7 +64,7 @@ def test_fit_logs_whole_sequences_when_asked(small, in_tmp, logged):
 
 
 def test_the_length_of_a_window_may_differ_from_training(checkpoint, in_tmp):
-    for length in ("1", "3", "6", "9"):
+    for length in ("1", "6"):
         cli = main(["test", *checkpoint, *ALL_QUERIES, "--data.window_length", length])
         assert cli.trainer.callback_metrics["mot/CLR_FP"] > 0
 

@@ -166,6 +166,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(shuffle):
     assert same(*batches)
 
 
+@pytest.mark.slow
 def test_loaders_leave_the_global_random_numbers_alone():
     datamodule = data()
     state = torch.get_rng_state()
