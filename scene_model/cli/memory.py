@@ -13,7 +13,7 @@ _LARGEST_INT = 2**31 - 1
 def keep_freed_memory() -> None:
     """Has glibc keep freed memory for what comes next, where it would give large blocks back to the system.
 
-    The system clears every page of a block that it hands out, which costs a network on the CPU a quarter of its time
+    The system clears every page of a block that it hands out, which costs a network on the CPU up to half of its time
     once its frames are of some size (`docs/measurements.md`). Whoever has set ``MALLOC_...`` or ``GLIBC_TUNABLES``
     knows better, and other C libraries are left alone.
     """
