@@ -69,6 +69,7 @@ def test_base_config_and_flags_as_in_the_specification(small_model, small_run, c
     assert cli.datamodule.batch_size == 2
 
 
+@pytest.mark.slow
 def test_another_class_drops_the_arguments_of_the_checkpoints_class(best, in_tmp):
     (in_tmp / "other.yaml").write_text("data: {val: {class_path: test_cli_checkpoints.OtherScenes}}\n")
     for change in (["--config", "other.yaml"], ["--data.val", "test_cli_checkpoints.OtherScenes"]):
@@ -78,6 +79,7 @@ def test_another_class_drops_the_arguments_of_the_checkpoints_class(best, in_tmp
         assert cli.datamodule.val.sequences()[0].num_frames == 24  # the class's default, not the checkpoint's 6
 
 
+@pytest.mark.slow
 def test_that_holds_for_heads_too(small, in_tmp):
     main(["fit", *small, "--model.head.gamma", "2.5"])
     cli = main(["validate", "--ckpt_path", "last", "--model.head", "test_cli_checkpoints.OtherHead", *DRY])
@@ -85,6 +87,7 @@ def test_that_holds_for_heads_too(small, in_tmp):
     assert cli.model.config.head.gamma == 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["--data.val.root", "--data.val.init_args.root"])
 def test_dotted_overrides_reach_the_checkpoints_class(key, small_model, small_run, mot_sequence, in_tmp):
     source = "datamodules.MOTChallenge"

@@ -22,6 +22,7 @@ def test_mot(config_folder, small_model, small_run, mot_sequence, in_tmp, logged
     assert "val/clip_idf1" in logged(in_tmp / "runs/version_0")[-1]
 
 
+@pytest.mark.slow
 def test_mot_splits_one_sequence(config_folder, small_model, small_run, mot_sequence, in_tmp):
     files = ["--config", config_folder / "base.yaml", "--config", config_folder / "mot.yaml"]
     roots = [f"--data.{part}.root={mot_sequence}" for part in ("train", "val")]
@@ -30,6 +31,7 @@ def test_mot_splits_one_sequence(config_folder, small_model, small_run, mot_sequ
     assert [source.sequences()[0].num_frames for source in (cli.datamodule.train, cli.datamodule.val)] == [8, 4]
 
 
+@pytest.mark.slow
 def test_gpu(config_folder, small_model, small_run, in_tmp):
     files = ["--config", config_folder / "base.yaml", "--config", config_folder / "gpu.yaml"]
     no_gpu = ["--trainer.accelerator", "cpu", "--model.backbone.weights", "null", "--data.num_workers", "0"]
@@ -50,6 +52,7 @@ def test_gpu_as_it_stands(config_folder, capsys):
     assert printed["model"]["decoder"]["num_queries"] == 100
 
 
+@pytest.mark.slow
 def test_overfit(config_folder, small_model, small_run, in_tmp, logged):
     files = ["--config", config_folder / "base.yaml", "--config", config_folder / "overfit.yaml"]
     flags = ["--trainer.check_val_every_n_epoch", "1", *SCENES]

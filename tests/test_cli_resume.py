@@ -74,7 +74,8 @@ def whole(small, tmp_path_factory):
 @pytest.mark.parametrize(
     ("step", "hook"),
     [
-        (3, "on_train_batch_start"),  # in the middle of the first epoch, one step after a checkpoint
+        # in the middle of the first epoch, one step after a checkpoint
+        pytest.param(3, "on_train_batch_start", marks=pytest.mark.slow),
         # in the second epoch, while a checkpoint might be written
         pytest.param(8, "on_train_batch_end", marks=pytest.mark.slow),
         pytest.param(9, "on_train_batch_start", marks=pytest.mark.slow),

@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
@@ -126,6 +127,7 @@ def test_other_commands_refuse_a_last_that_is_not_there(rejected):
     assert sentence == "--ckpt_path last: there is no checkpoints/last.ckpt below runs"
 
 
+@pytest.mark.slow
 def test_without_a_logger_everything_else_is_in_place(small, in_tmp):
     for run in ("version_0", "version_1"):
         main(["fit", *small, "--trainer.logger", "false"])
@@ -136,6 +138,7 @@ def test_without_a_logger_everything_else_is_in_place(small, in_tmp):
     assert [path.name for path in in_tmp.iterdir()] == ["runs"]
 
 
+@pytest.mark.slow
 def test_a_logger_by_class_path_logs_where_it_likes(small, in_tmp):
     logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "elsewhere"}}
     (in_tmp / "logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))

@@ -47,6 +47,7 @@ def test_a_checkpoint_is_all_that_test_needs(checkpoint, in_tmp):
     assert (in_tmp / "runs/version_0/test_metrics.csv").is_file()
 
 
+@pytest.mark.slow
 def test_validate_scores_whole_sequences_when_asked(checkpoint, in_tmp):
     plain = main(["validate", *checkpoint]).trainer.callback_metrics
     both = main(["validate", *checkpoint, "--data.val_sequences", "true"]).trainer.callback_metrics
@@ -56,6 +57,7 @@ def test_validate_scores_whole_sequences_when_asked(checkpoint, in_tmp):
     assert (in_tmp / "runs/version_1/validate_metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_fit_logs_whole_sequences_when_asked(small, in_tmp, logged):
     main(["fit", *small, "--data.val_sequences", "true", "--checkpoint.monitor", "mot/HOTA"])
     rows = logged(in_tmp / "runs/version_0")
@@ -63,6 +65,7 @@ def test_fit_logs_whole_sequences_when_asked(small, in_tmp, logged):
     assert (in_tmp / "runs/version_0/checkpoints/best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_the_length_of_a_window_may_differ_from_training(checkpoint, in_tmp):
     for length in ("1", "6"):
         cli = main(["test", *checkpoint, *ALL_QUERIES, "--data.window_length", length])
@@ -111,6 +114,7 @@ def test_predict_ends_with_where_the_tracks_are(checkpoint, mot_sequence, in_tmp
     assert re.search(r"12 frames.*runs/version_0/tracks", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_tracks_do_not_depend_on_batches_and_workers(checkpoint, mot_sequence, in_tmp):
     texts = set()
     for number, flags in enumerate((["--data.batch_size", "1"], ["--data.batch_size", "5", "--data.num_workers", "1"])):

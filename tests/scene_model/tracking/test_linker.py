@@ -103,6 +103,7 @@ def test_ids_start_at_one_and_are_no_business_of_other_videos():
         assert rows.track_ids.min() == 1
 
 
+@pytest.mark.slow
 def test_state_does_not_grow_with_the_video():
     cycle = list(NOISY.windows(synthetic(0, num_frames=42), length=4, overlap=2))[:20]
     linker, sizes = WindowLinker(LinkingConfig(max_age=5)), []
