@@ -71,20 +71,21 @@ def whole(small, tmp_path_factory):
     return root / "version_0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "hook"),
     [
         # in the middle of the first epoch, one step after a checkpoint
-        pytest.param(3, "on_train_batch_start", marks=pytest.mark.slow),
+        (3, "on_train_batch_start"),
         # in the second epoch, while a checkpoint might be written
-        pytest.param(8, "on_train_batch_end", marks=pytest.mark.slow),
-        pytest.param(9, "on_train_batch_start", marks=pytest.mark.slow),
+        (8, "on_train_batch_end"),
+        (9, "on_train_batch_start"),
         # in the validation after the second epoch
-        pytest.param(12, "on_validation_batch_start", marks=pytest.mark.slow),
+        (12, "on_validation_batch_start"),
         (12, "on_train_epoch_start"),
     ],
 )
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_was_cut_off_ends_like_one_that_was_not(
     small, whole, in_tmp, logged, monkeypatch, step, hook, workers
 ):

@@ -56,6 +56,7 @@ def test_the_progress_bar_is_rich_and_shows_the_score(small, in_tmp):
     assert "val/clip_idf1" in cli.trainer.progress_bar_metrics
 
 
+@pytest.mark.slow
 def test_a_resumed_run_follows_the_flags_not_the_old_optimiser(small, in_tmp):
     main(["fit", *small, "--model.optimizer.lr", "1e-3"])
     flags = ["--trainer.max_epochs", "3", "--model.optimizer.lr", "1e-5", "--model.optimizer.weight_decay", "0.5"]

@@ -164,6 +164,7 @@ def test_targets_are_the_visible_objects_cut_off_at_the_border():
     assert num_left_out > 0
 
 
+@pytest.mark.slow
 def test_rates_of_the_default_scenes():
     """Three standard deviations of 200 scenes; the seed is fixed, so the outcome is, too."""
     some = scenes(SyntheticScenes(num_frames=NUM_FRAMES), 200)
