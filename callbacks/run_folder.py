@@ -1,4 +1,4 @@
-"""Where a run keeps its files, and how to say so."""
+"""Where a run keeps its files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,3 @@ def run_folder(trainer: Trainer) -> Path:
     if isinstance(logger, TensorBoardLogger | CSVLogger):
         folder = logger.log_dir
     return Path(trainer.strategy.broadcast(folder))
-
-
-def seen_from_here(path: Path) -> Path:
-    """Relative to the current folder, if it is below."""
-    absolute = path.absolute()
-    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute

@@ -11,9 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from callbacks.run_folder import run_folder, seen_from_here
+from callbacks.run_folder import run_folder
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
+from scene_model.files import seen_from_here
 from scene_model.metrics.collector import TrackCollector
 from scene_model.metrics.detection import DetectionCollector, average_precision, check_extra
 from scene_model.metrics.processes import gather

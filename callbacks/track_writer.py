@@ -17,11 +17,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from callbacks.annotation import Annotator
 from callbacks.input_files import InputFiles
-from callbacks.run_folder import run_folder, seen_from_here
+from callbacks.run_folder import run_folder
 from callbacks.track_session import TrackSession
 from callbacks.video_encoder import require_pyav
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
+from scene_model.files import seen_from_here
 
 _NO_TRACK = (
     "No track: is the model trained for what the video shows? "

@@ -236,7 +236,7 @@ class SceneDataModule(pl.LightningDataModule):
             collate_fn=collate,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             persistent_workers=self.num_workers > 0,
-            generator=torch.Generator(),  # else each epoch would draw from the global one, which dropout uses
+            generator=torch.Generator(),  # else each epoch would draw from the global one
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what is said of them."""
 
 from __future__ import annotations
 
@@ -71,6 +71,12 @@ def file_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def seen_from_here(path: Path) -> Path:
+    """Relative to the current folder, if it is below: what is said of a file."""
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def _is_folder(path: Path) -> bool:

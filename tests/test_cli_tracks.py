@@ -38,10 +38,11 @@ def labelled(mot_sequence, tmp_path_factory):
 def test_a_checkpoint_is_all_that_test_needs(checkpoint, in_tmp):
     cli = main(["test", *checkpoint, *ALL_QUERIES])
     logged = cli.trainer.callback_metrics
-    assert {f"mot/{field}" for field in FIELDS} <= set(logged)
+    assert {f"mot/{field}" for field in FIELDS} | {"map", "map_50"} <= set(logged)
     scores = json.loads((in_tmp / "runs/version_0/test_metrics.json").read_text())
     assert {"val_00000", "COMBINED"} <= set(scores)
     assert set(scores["val_00000"]) >= FIELDS
+    assert scores["COMBINED"]["map_50"] >= scores["COMBINED"]["map"] >= 0
     assert scores["COMBINED"]["CLR_TP"] + scores["COMBINED"]["CLR_FN"] > 0
     assert float(logged["mot/HOTA"]) == pytest.approx(scores["COMBINED"]["HOTA"])
     assert (in_tmp / "runs/version_0/test_metrics.csv").is_file()
@@ -110,7 +111,8 @@ def test_predict_takes_folders_of_anything_and_names_by_what_it_found(checkpoint
 
 
 def test_predict_ends_with_where_the_tracks_are(checkpoint, mot_sequence, in_tmp, capsys):
-    main(["predict", *checkpoint, "--data.predict_path", str(mot_sequence)])
+    cli = main(["predict", *checkpoint, "--data.predict_path", str(mot_sequence)])
+    assert cli.model.class_names == ["disk", "square", "triangle"]
     assert re.search(r"12 frames.*runs/version_0/tracks", capsys.readouterr().out)
 
 

@@ -1,12 +1,10 @@
-"""Where a run keeps its files, and how to say so."""
-
-from pathlib import Path
+"""Where a run keeps its files."""
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from track_cases import ServiceLogger
 
-from callbacks.run_folder import run_folder, seen_from_here
+from callbacks.run_folder import run_folder
 
 
 def test_without_a_logger_it_is_the_trainers(make_trainer, tmp_path):
@@ -28,10 +26,3 @@ def test_all_ranks_get_that_of_the_first(make_trainer, tmp_path, monkeypatch):
     trainer = make_trainer()
     monkeypatch.setattr(trainer.strategy, "broadcast", lambda folder: f"{folder}/of/the/first")
     assert run_folder(trainer) == tmp_path / "of/the/first"
-
-
-def test_a_path_is_said_as_it_is_typed_here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert seen_from_here(tmp_path / "runs" / "version_0") == Path("runs/version_0")
-    assert seen_from_here(Path("runs")) == Path("runs")
-    assert seen_from_here(tmp_path.parent) == tmp_path.parent

@@ -2,11 +2,12 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from scene_model.errors import UserError
-from scene_model.files import NewFile, file_errors
+from scene_model.files import NewFile, file_errors, seen_from_here
 
 
 def test_a_file_appears_when_it_is_placed(tmp_path):
@@ -83,3 +84,10 @@ def test_errors_without_a_reason_of_the_system_keep_their_words(tmp_path):
         file_errors(tmp_path / "clip.txt"),
     ):
         raise OSError("no luck")
+
+
+def test_a_path_is_said_as_it_is_typed_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert seen_from_here(tmp_path / "runs" / "version_0") == Path("runs/version_0")
+    assert seen_from_here(Path("runs")) == Path("runs")
+    assert seen_from_here(tmp_path.parent) == tmp_path.parent
