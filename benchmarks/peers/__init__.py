@@ -1,0 +1,1 @@
+"""Our training beside those of peers, for the same minutes on the same machine."""

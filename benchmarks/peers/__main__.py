@@ -1,0 +1,126 @@
+"""Trains ours and the peers for the same minutes, in turns, and writes a table and a picture of their scores.
+
+    python -m benchmarks.peers synthetic --minutes 2.5 5 10 --seeds 0 1 2
+    python -m benchmarks.peers pets --root PETS09-S2L1 --minutes 10 --seeds 0 1 2
+    python -m benchmarks.peers mot --root MOT17 --train-frames 1 300 --tune-frames 301 350 --val-frames 351 450
+    python -m benchmarks.peers pets --root PETS09-S2L1 --systems ours --name "ours, pretrained" -- \\
+        --model.backbone.weights FILE --model.optimizer.backbone_lr_ratio 0.1
+    python -m benchmarks.peers report --results runs/peers/results.json
+
+Run it in the repository's folder. A finished run is kept in the file of results and not repeated. What follows `--`
+are flags of our `fit`; give such a variant a name. The rules are in docs/measurements.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from benchmarks.peers.data import Dataset, mot_dataset, synthetic_dataset
+from benchmarks.peers.ours import Ours
+from benchmarks.peers.processes import REPOSITORY, CommandError, thread_environment
+from benchmarks.peers.report import write_report
+from benchmarks.peers.results import Entry, ResultsFile, Run, planned
+from benchmarks.peers.yolo import Yolo, require_ultralytics
+from scene_model.errors import UserError
+
+YOLO = "YOLO11n"
+PETS = {"train": (1, 525), "tune": (526, 595), "val": (596, 795)}
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and what follows `--`."""
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", choices=("synthetic", "pets", "mot", "report"))
+    parser.add_argument("--root", help="the MOTChallenge folder of pets and mot")
+    for part, frames in PETS.items():
+        parser.add_argument(f"--{part}-frames", type=int, nargs=2, default=frames, metavar=("FIRST", "LAST"))
+    parser.add_argument("--classes", nargs="+", default=["pedestrian"], help="of mot")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[10.0], help="budgets, each a training of its own")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--systems", nargs="+", choices=("ours", "yolo"), default=["ours", "yolo"])
+    parser.add_argument("--name", default="ours", help="what our configuration is called in the results")
+    parser.add_argument("--imgsz", type=int, help="of YOLO: 416 for pets and mot, 256 for synthetic")
+    parser.add_argument("--scenes", type=int, default=2048, help="synthetic: of which YOLO gets 8 images each")
+    parser.add_argument("--small", action="store_true", help="synthetic: short sequences, for a quick try")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--work", type=Path, default=Path("runs/peers"), help="folder for data and checkpoints")
+    parser.add_argument("--results", type=Path, default=Path("runs/peers/results.json"))
+    return parser.parse_args(arguments[:split]), list(arguments[split + 1 :])
+
+
+def dataset_of(options: argparse.Namespace, work: Path) -> Dataset:
+    """Writes the data that the options ask for, if it is not there."""
+    if options.data == "synthetic":
+        return synthetic_dataset(work, options.scenes, 8, options.imgsz or 256, options.small)
+    if not options.root:
+        raise UserError(f"{options.data}: expected --root, a folder in MOTChallenge layout")
+    ranges = {part: tuple(getattr(options, f"{part}_frames")) for part in PETS}
+    name = "pets" if options.data == "pets" else Path(options.root).resolve().name
+    return mot_dataset(name, options.root, work, ranges, options.classes, options.imgsz or 416)
+
+
+def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsFile) -> None:
+    """Runs what is not finished, one after another, and adds it to the results."""
+    if "yolo" in options.systems:
+        require_ultralytics()
+    work = options.work.resolve()
+    dataset = dataset_of(options, work / "data")
+    environment = thread_environment(options.threads, {"YOLO_CONFIG_DIR": str(work / "ultralytics")})
+    systems: dict[str, Ours | Yolo] = {options.name: Ours(flags, environment), YOLO: Yolo(environment)}
+    names = [options.name if system == "ours" else YOLO for system in options.systems]
+    for run in planned(dataset.name, names, options.minutes, options.seeds):
+        if results.holds(run):
+            print(f"{run.folder_name}: finished before")
+            continue
+        print(f"{run.folder_name}: begins at {datetime.now():%H:%M}", flush=True)
+        begin = time.perf_counter()
+        done = systems[run.system].train_and_score(run, dataset, work / "runs" / run.folder_name)
+        results.add(described(run, options.threads) | done)
+        write_report(results.entries, results.path)
+        scores = ", ".join(f"{name} HOTA {fields['HOTA']:.3f}" for name, fields in done["scores"].items())
+        print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {scores}", flush=True)
+
+
+def described(run: Run, threads: int) -> Entry:
+    """What an entry says of the run itself and of where it ran."""
+    git = ("git", "describe", "--always", "--dirty", "--exclude", "*")
+    revision = subprocess.run(git, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
+    machine = {
+        "threads": threads,
+        "cpus": os.cpu_count(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {**vars(run), "revision": revision, "machine": machine, "finished": moment}
+
+
+def main(arguments: Sequence[str]) -> int:
+    options, flags = parse(arguments)
+    try:
+        results = ResultsFile(options.results)
+        if options.data != "report":
+            run_all(options, flags, results)
+        for path in write_report(results.entries, results.path):
+            print(path)
+    except (UserError, CommandError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""The file of finished runs, which is why no run is repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from scene_model.errors import UserError
+from scene_model.files import NewFile
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its scores.
+
+    Args:
+        dataset: name of the data.
+        system: name of what is trained.
+        minutes: of training.
+        seed: of weights and order.
+    """
+
+    dataset: str
+    system: str
+    minutes: float
+    seed: int
+
+    @property
+    def folder_name(self) -> str:
+        """A name for its files."""
+        words = f"{self.dataset} {self.system} {self.minutes:g}min seed{self.seed}"
+        return "".join(character if character.isalnum() or character == "." else "_" for character in words)
+
+    @classmethod
+    def of(cls, entry: Entry) -> Run:
+        """The run that an entry is the result of."""
+        return cls(entry["dataset"], entry["system"], float(entry["minutes"]), int(entry["seed"]))
+
+
+def planned(dataset: str, systems: Sequence[str], minutes: Iterable[float], seeds: Iterable[int]) -> list[Run]:
+    """All runs, seed by seed; which system comes first changes from seed to seed and from budget to budget."""
+    runs = []
+    for turn, (seed, budget) in enumerate(product(seeds, minutes)):
+        first = turn % len(systems)
+        runs += [Run(dataset, system, budget, seed) for system in (*systems[first:], *systems[:first])]
+    return runs
+
+
+class ResultsFile:
+    """Finished runs in a JSON file, which is whole at all times.
+
+    Args:
+        path: the file; it may be missing.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: list[Entry] = self._read() if path.is_file() else []
+
+    def _read(self) -> list[Entry]:
+        try:
+            entries: list[Entry] = json.loads(self.path.read_text())["entries"]
+            for entry in entries:
+                Run.of(entry)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.path}: expected the results of earlier runs ({error!r})") from error
+        return entries
+
+    def holds(self, run: Run) -> bool:
+        """Whether a run is finished."""
+        return any(Run.of(entry) == run for entry in self.entries)
+
+    def add(self, entry: Entry) -> None:
+        """Takes a finished run, in the place of an older one of the same name, and writes the file."""
+        self.entries = [other for other in self.entries if Run.of(other) != Run.of(entry)] + [entry]
+        with NewFile(self.path) as file:
+            file.part.write_text(json.dumps({"entries": self.entries}, indent=1) + "\n")
+            file.place()

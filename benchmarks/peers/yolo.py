@@ -1,0 +1,119 @@
+"""The peers' side: YOLO11n by ultralytics' public interface, in processes of its own, with its two usual trackers."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.data import Dataset
+from benchmarks.peers.processes import minutes_between, run
+from benchmarks.peers.results import Run
+from benchmarks.peers.scoring import GRID, choose_threshold, score_detections, score_tracks
+from scene_model.errors import UserError
+
+TRACKERS = {"ByteTrack": "bytetrack", "BoT-SORT": "botsort"}
+BATCH = 16
+CALIBRATION_BATCHES = 6
+EPOCHS_OF_ENDLESS_DATA = 20
+"""Its schedule counts epochs (3 of warm-up, no mosaic in the last 10), so of endless data it gets as many images as
+make this many epochs within the budget."""
+
+
+def is_installed() -> bool:
+    """Whether the extra package is there."""
+    return find_spec("ultralytics") is not None
+
+
+def require_ultralytics() -> None:
+    """Finds out whether the extra package is there.
+
+    Raises:
+        UserError: it is not; the sentence holds the command that installs it.
+    """
+    if not is_installed():
+        raise UserError('training YOLO needs ultralytics: pip install -e ".[benchmarks]"')
+
+
+def images_for(seconds: float, batch_seconds: float, validation_seconds: float, num_images: int) -> int:
+    """How many of endlessly many images make the epochs that its schedule is made for."""
+    batches = (seconds / EPOCHS_OF_ENDLESS_DATA - validation_seconds) / batch_seconds
+    return min(num_images, BATCH * max(8, int(batches)))
+
+
+@dataclass(frozen=True)
+class Yolo:
+    """YOLO11n from random weights.
+
+    Args:
+        environment: of all processes.
+    """
+
+    environment: dict[str, str]
+
+    def train_and_score(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
+        """One entry of the results: what was done, and the scores of both trackers on the same detections."""
+        shutil.rmtree(folder, ignore_errors=True)
+        seconds = run_.minutes * 60
+        options: dict[str, Any] = {
+            "data": str(dataset.yolo),
+            "imgsz": dataset.imgsz,
+            "batch": BATCH,
+            "seed": run_.seed,
+            "device": "cpu",
+            "plots": False,
+            "project": str(folder),
+        }
+        few = min(dataset.num_images, CALIBRATION_BATCHES * BATCH)
+        timing = self._worker("train", folder / "calibration", options | {"epochs": 1, "fraction": few})
+        batch_seconds, validation_seconds = timing["batch_seconds"], timing["validation_seconds"]
+        images = dataset.num_images
+        if dataset.limits_images:
+            images = images_for(seconds, batch_seconds, validation_seconds, images)
+        epoch_seconds = math.ceil(images / BATCH) * batch_seconds + validation_seconds
+        options |= {"epochs": max(1, round(seconds / epoch_seconds)), "fraction": images, "time": seconds / 3600}
+        trained = self._worker("train", folder / "fit", options)
+        weights = folder / "fit" / "weights"
+        return {
+            "real_minutes": minutes_between(folder / "fit" / "args.yaml", weights / "last.pt"),
+            "ended_by_itself": True,
+            "training": trained | {"images": images, "estimated_epochs": options["epochs"]},
+            "command": f"ultralytics {version('ultralytics')}: YOLO('yolo11n.yaml').train(**{options})",
+            "scores": self._score(dataset, weights / "best.pt", folder),
+        }
+
+    def _score(self, dataset: Dataset, weights: Path, folder: Path) -> dict[str, dict[str, Any]]:
+        tune, val = dataset.truth(dataset.tune), dataset.truth(dataset.val)
+        common = {"weights": str(weights), "imgsz": dataset.imgsz}
+        self._worker("detect", folder / "detect", common | {"root": str(dataset.val)})
+        detection = score_detections(val, folder / "detect")
+        scores = {}
+        for name, tracker in TRACKERS.items():
+            job = common | {"tracker": tracker}
+            tuning_folder, val_folder = folder / f"tune_{tracker}", folder / f"val_{tracker}"
+            self._worker("track", tuning_folder, job | {"root": str(dataset.tune), "thresholds": GRID})
+            threshold, tuning = choose_threshold(
+                lambda threshold, tracks=tuning_folder: score_tracks(tune, tracks / f"{threshold:g}")  # type: ignore[misc]
+            )
+            timing = self._worker("track", val_folder, job | {"root": str(dataset.val), "thresholds": [threshold]})
+            tracking = score_tracks(val, val_folder / f"{threshold:g}")
+            rest = {"frames_per_second": timing["frames_per_second"], "threshold": threshold, "tuning": tuning}
+            scores[f"YOLO11n + {name}"] = {**tracking, **detection, **rest}
+        return scores
+
+    def _worker(self, what: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
+        """Has the worker do something, and returns what it reports."""
+        job = output.with_name(f"{output.name}.job.json")
+        job.parent.mkdir(parents=True, exist_ok=True)
+        job.write_text(json.dumps({"what": what, "output": str(output), "options": options}))
+        report = output.with_name(f"{output.name}.report.json")
+        command = [sys.executable, "-m", "benchmarks.peers.yolo_worker", str(job), str(report)]
+        run(command, output.with_name(f"{output.name}.log"), self.environment)
+        content: dict[str, Any] = json.loads(report.read_text())
+        return content
