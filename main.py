@@ -11,6 +11,7 @@ from callbacks import (
     BackboneUnfreeze,
     BestAndLast,
     EpochLines,
+    FiniteGuard,
     LRMonitor,
     PredictProgress,
     SequenceScores,
@@ -32,6 +33,7 @@ class SceneCLI(CheckpointCLI):
         parser.add_lightning_class_args(BestAndLast, "checkpoint")
         parser.add_lightning_class_args(LRMonitor, "lr_monitor")
         parser.add_lightning_class_args(EpochLines, "lines")
+        parser.add_lightning_class_args(FiniteGuard, "guard")
         parser.add_lightning_class_args(SequenceScores, "scores")
         parser.add_lightning_class_args(TrackWriter, "tracks")
         parser.add_lightning_class_args(PredictProgress, "progress")

@@ -4,6 +4,7 @@ from callbacks.backbone_unfreeze import BackboneUnfreeze
 from callbacks.checkpoint import BestAndLast
 from callbacks.ema import EMA
 from callbacks.epoch_lines import EpochLines
+from callbacks.finite_guard import FiniteGuard
 from callbacks.lr_monitor import LRMonitor
 from callbacks.predict_progress import PredictProgress
 from callbacks.sequence_scores import SequenceScores
@@ -15,6 +16,7 @@ __all__ = [
     "BackboneUnfreeze",
     "BestAndLast",
     "EpochLines",
+    "FiniteGuard",
     "LRMonitor",
     "PredictProgress",
     "SequenceScores",

@@ -29,8 +29,13 @@ def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     a, b = to_xyxy(a), to_xyxy(b)
     inner = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
     intersection = inner[..., 0] * inner[..., 1]
-    area_a, area_b = ((box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (a, b))
-    return intersection, area_a + area_b - intersection, a, b
+    return intersection, _area(a) + _area(b) - intersection, a, b
+
+
+def _area(corners: Tensor) -> Tensor:
+    """0 where the corners are the wrong way round. No `prod`: its backward pass is slow, and may ask for zeros."""
+    size = (corners[..., 2:] - corners[..., :2]).clamp(min=0)
+    return size[..., 0] * size[..., 1]
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The one error type for what a user can get wrong."""
+"""The error types whose sentences the command line prints without a traceback."""
 
 
 class UserError(ValueError):
@@ -6,4 +6,11 @@ class UserError(ValueError):
 
     The command line prints the sentence and exits with code 2; every other exception is a bug of ours and keeps its
     traceback.
+    """
+
+
+class NonFiniteError(FloatingPointError):
+    """NaN or infinity where numbers must be finite: one clear sentence that says what went wrong and where.
+
+    It is neither a user's typo nor a plain bug. The command line prints the sentence and exits with code 3.
     """

@@ -146,7 +146,7 @@ class SceneModelLightningModule(pl.LightningModule):
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
         """The weighted sum of all loss terms."""
-        _, losses = self._predict_and_compare(batch)
+        _, losses = self.predict_and_compare(batch)
         terms = {f"train/{name}": value.detach() for name, value in losses.items() if name not in COUNTS}
         self.log_dict(terms, batch_size=len(batch))
         return losses["total"]
@@ -158,7 +158,7 @@ class SceneModelLightningModule(pl.LightningModule):
         """
         if dataloader_idx:
             return self._track(batch)
-        outputs, losses = self._predict_and_compare(batch)
+        outputs, losses = self.predict_and_compare(batch)
         self.metric_state.update(*(losses.pop(name) for name in COUNTS))
         terms = {f"val/{name}": value for name, value in losses.items()}
         num_targets = sum(int((~frame.ignore).sum()) for clip in batch.targets for frame in clip)  # on the host
@@ -205,7 +205,8 @@ class SceneModelLightningModule(pl.LightningModule):
         for name, value in scores.items():
             self.log(f"val/{name}", value, prog_bar=name == "clip_idf1", rank_zero_only=False)
 
-    def _predict_and_compare(self, batch: SceneBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def predict_and_compare(self, batch: SceneBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The model's outputs for a batch, with denoising, and what `HeadAdapter.compute_loss` makes of them."""
         dn_state = self.denoiser.make_noise(batch.targets, batch.seeds)
         if dn_state is not None:
             dn_state = dn_state.to(batch.frames.device)
@@ -227,7 +228,7 @@ class SceneModelLightningModule(pl.LightningModule):
         follow_options(optimizer, self._build_optimizer(), cast(LambdaLR | None, schedule))
 
     def _build_optimizer(self) -> Optimizer:
-        fused = self.trainer.precision == "32-true"
+        fused = self.trainer.scaler is None  # which expects to skip whole steps
         return build_optimizer(self.model, self.model.backbone, self.optimizer_config, fused)
 
     def optimizer_step(

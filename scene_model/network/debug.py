@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scene_model.errors import NonFiniteError
 from scene_model.network.backbone import STRIDES
 
 Hook = Callable[[nn.Module, Any, Any], None]
 
 
 def add_checks(model: nn.Module) -> None:
-    """Make a `SceneModel` raise FloatingPointError or ValueError where values first go wrong, naming the module."""
+    """Make a `SceneModel` raise NonFiniteError or ValueError where values first go wrong, naming the module."""
     model.register_forward_pre_hook(_check_input)
     for name, module in model.named_modules():
         if module is not model:
@@ -45,7 +46,7 @@ def _finiteness_check(name: str) -> Hook:
         for place, tensor in _tensors(output):
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 kind = type(module).__name__
-                raise FloatingPointError(f"model.debug: {name} ({kind}) returned NaN or infinity in output{place}")
+                raise NonFiniteError(f"model.debug: {name} ({kind}) returned NaN or infinity in output{place}")
 
     return check
 
@@ -101,7 +102,7 @@ def _check_input(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     if frames.ndim not in (4, 5) or frames.shape[-3] != 3 or not frames.is_floating_point():
         raise ValueError(f"model.debug: expected float frames [B, T, 3, H, W], got {frames.dtype} {list(frames.shape)}")
     if not torch.isfinite(frames).all():
-        raise FloatingPointError("model.debug: the frames hold NaN or infinity before the first module")
+        raise NonFiniteError("model.debug: the frames hold NaN or infinity before the first module")
 
 
 def _check_output(module: nn.Module, inputs: tuple[Any, ...], outputs: dict[str, Tensor]) -> None:

@@ -21,14 +21,14 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConf
         model: all parameters.
         backbone: the part of `model` that has its own learning rate.
         config: rates and decay.
-        fused: one kernel for all parameters; Lightning refuses to clip gradients of it under mixed precision.
+        fused: one kernel for all parameters; not where gradients are scaled, as under float16.
     """
     in_backbone = {id(p) for p in backbone.parameters()}
     no_decay = {id(p) for p in _undecayed(model)}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         groups.setdefault((id(parameter) in in_backbone, id(parameter) in no_decay), []).append(parameter)
-    return AdamW(
+    optimizer = AdamW(
         [
             {
                 "params": parameters,
@@ -40,6 +40,9 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConf
         betas=config.betas,
         fused=fused,
     )
+    # Lightning takes a fused optimiser for one that unscales gradients itself, and refuses to clip them under bfloat16.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def _undecayed(model: nn.Module) -> Iterable[nn.Parameter]:
@@ -78,6 +81,9 @@ def follow_options(optimizer: Optimizer, fresh: Optimizer, schedule: LambdaLR | 
         group |= {"initial_lr": rate, "lr": rate * factor}
     if schedule:
         schedule.base_lrs = rates
+    for parameter, state in optimizer.state.items():  # a fused optimiser counts steps on the device, others on the host
+        if optimizer.param_groups[0]["fused"] and "step" in state:
+            state["step"] = state["step"].to(parameter.device)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def test_a_training_step_waits_once(monkeypatch):
         is_last=[True, True],
         truths=[None, None],
     )
-    outputs, losses = module._predict_and_compare(batch)
+    outputs, losses = module.predict_and_compare(batch)
     assert OnDevice.waits == ["cpu"]
     assert type(losses["total"]) is OnDevice
     losses["total"].backward()

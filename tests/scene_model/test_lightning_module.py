@@ -104,9 +104,9 @@ def test_validation_is_reproducible_with_its_denoising(fit, tmp_path):
 
 def test_bf16_has_about_the_losses_of_float32():
     module, batch = small_module().eval(), batches(1)[0]
-    _, exact = module._predict_and_compare(batch)
+    _, exact = module.predict_and_compare(batch)
     with torch.autocast("cpu", torch.bfloat16):
-        _, rounded = module._predict_and_compare(batch)
+        _, rounded = module.predict_and_compare(batch)
     for name, loss in exact.items():
         if name not in COUNTS:
             assert rounded[name].dtype == torch.float32
