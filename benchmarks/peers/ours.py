@@ -74,7 +74,8 @@ class Ours:
         command = self._main("fit", *flags, "--trainer.default_root_dir", str(folder / "fit"))
         in_time = run_limited(command, folder / "fit.log", self.environment, began, run_.minutes * 60 * GRACE)
         checkpoints = began.parent / "checkpoints"
-        scores = self._score(dataset, checkpoints / "best.ckpt", folder)
+        has_best = (checkpoints / "best.ckpt").is_file()  # there is none where the first epoch was stopped
+        scores = self._score(dataset, checkpoints / ("best.ckpt" if has_best else "last.ckpt"), folder)
         return {
             "real_minutes": minutes_between(began, checkpoints / "last.ckpt"),
             "ended_by_itself": in_time,

@@ -25,8 +25,8 @@ def points_of(entries: Sequence[Entry], dataset: str) -> Points:
     for entry in entries:
         if entry["dataset"] == dataset:
             for system, scores in entry["scores"].items():
-                real = {"real_minutes": entry["real_minutes"]}
-                points[system, float(entry["minutes"])].append(scores | real)
+                of_run = {name: entry[name] for name in ("real_minutes", "ended_by_itself")}
+                points[system, float(entry["minutes"])].append(scores | of_run)
     return dict(points)
 
 
@@ -45,6 +45,8 @@ def markdown(entries: Sequence[Entry]) -> str:
 
 def _cells(system: str, minutes: float, seeds: list[dict[str, Any]]) -> list[str]:
     trained = f"{median(scores['real_minutes'] for scores in seeds):.1f}"
+    num_stopped = sum(not scores["ended_by_itself"] for scores in seeds)
+    trained += f" ({num_stopped} stopped)" if num_stopped else ""
     values = [_cell(name, [scores[name] for scores in seeds if name in scores]) for name in COLUMNS]
     thresholds = sorted({scores["threshold"] for scores in seeds})
     return [system, f"{minutes:g}", trained, str(len(seeds)), *values, ", ".join(f"{value:g}" for value in thresholds)]

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from datamodules.mot_folder import find_sequences
+from scene_model.cli import keep_freed_memory
 from scene_model.metrics.detection import MAX_BOXES, MIN_SCORE
 from scene_model.mot_text import MotTable, write_mot
 
@@ -158,6 +159,7 @@ def _table(frames: Iterable[np.ndarray[Any, np.dtype[np.float64]]]) -> MotTable:
 def main() -> None:
     job_path, report = map(Path, sys.argv[1:])
     job = json.loads(job_path.read_text())
+    keep_freed_memory()  # as our command line does: the comparison is not one of memory allocators
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     prepare_settings()
     work: dict[str, Callable[..., dict[str, Any]]] = {"train": train, "detect": detect, "track": track}
