@@ -1,11 +1,13 @@
-"""The two checkpoints that a run needs: its best and its last."""
+"""The checkpoints that a run needs: its best, its last, and the one before that."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
@@ -13,23 +15,27 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from callbacks.checkpoint_io import DurableCheckpointIO, is_local, place
 from scene_model.errors import UserError
+
+PREVIOUS = "previous.ckpt"
 
 
 class BestAndLast(ModelCheckpoint):
-    """Keeps ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` in the run's folder.
+    """Keeps ``best.ckpt``, ``last.ckpt`` and ``previous.ckpt`` in the ``checkpoints`` of the run's folder.
 
     ``last.ckpt`` is written at the end of every epoch, whether the score has improved or not, after every validation
-    within an epoch, and on SIGTERM; ``best.ckpt`` after a validation with a better score. Each is written beside its
-    place and then renamed, so that it is never missing or cut short. A run resumed in its folder, which may have been
-    moved, remembers its best score.
+    within an epoch, and on SIGTERM; ``best.ckpt`` after a validation with a better score. Each is written hidden beside
+    its place and renamed once it is on the disk, so that it is never missing or cut short; what was ``last.ckpt`` by
+    then becomes ``previous.ckpt``. Where it cannot be written, say on a full disk, training ends and the old one
+    stays. A run resumed in its folder, which may have been moved, remembers its best score.
 
     Args:
         monitor: Logged validation metric that says which checkpoint is best; where it is absent, only the last
             checkpoint is kept.
         mode: Whether the metric should be large (max) or small (min).
         every_n_train_steps: Writes ``last.ckpt`` within an epoch too, every so many optimizer steps.
-        dirpath: Folder of the two files; null: ``checkpoints`` in the first logger's folder, without a logger in
+        dirpath: Folder of the files; null: ``checkpoints`` in the first logger's folder, without a logger in
             ``trainer.default_root_dir``.
     """
 
@@ -64,7 +70,9 @@ class BestAndLast(ModelCheckpoint):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
             super().setup(trainer, pl_module, stage)
-        if _is_local(str(self.dirpath)):
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = DurableCheckpointIO()
+        if is_local(str(self.dirpath)):
             self.dirpath = os.path.realpath(os.path.expanduser(str(self.dirpath)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,9 +84,12 @@ class BestAndLast(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Saves every ``every_n_train_steps``; the last batch of an epoch is left to the epoch's end."""
+        """Saves every ``every_n_train_steps``, but where a validation or the epoch's end follows, only after that.
+
+        A run resumed from a checkpoint in between would leave that validation out.
+        """
         interval = self._every_n_train_steps
-        if interval and trainer.global_step % interval == 0 and not trainer.is_last_batch:
+        if interval and trainer.global_step % interval == 0 and not (trainer.is_last_batch or _validates_next(trainer)):
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,6 +109,8 @@ class BestAndLast(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves on SIGTERM, which Lightning raises between batches; other exceptions may come in mid-step."""
         if isinstance(exception, SIGTERMException):
+            if trainer.validating:
+                _validate_again(trainer)
             self._save(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -125,19 +138,38 @@ class BestAndLast(ModelCheckpoint):
             rank_zero_warn(f"No best checkpoint: {self.monitor!r} was not logged (metrics logged: {logged}).")
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        if not _is_local(filepath):
+        if not is_local(filepath):
             super()._save_checkpoint(trainer, filepath)
             return
-        # Lightning writes to the system's temporary folder and moves from there: a copy, where that is another disk.
-        partial = f"{filepath}.part"
-        trainer.save_checkpoint(partial, self.save_weights_only)
+        path = Path(filepath)
+        partial = path.with_name(f".{path.name}.part")  # one process writes here, and again over what a kill has left
+        try:
+            trainer.save_checkpoint(partial, self.save_weights_only)
+            if trainer.is_global_zero:
+                place(partial, path, path.with_name(PREVIOUS) if path.stem == self.CHECKPOINT_NAME_LAST else None)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror or error}), so training ends here; "
+                "--ckpt_path last goes on from the last checkpoint that could"
+            ) from error
+        trainer.strategy.barrier("renamed")  # a process that ends earlier would take the others down
         if trainer.is_global_zero:
-            os.replace(partial, filepath)
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
 
 
-def _is_local(path: str) -> bool:
-    return "://" not in path
+def _validates_next(trainer: Trainer) -> bool:
+    """Whether a validation follows the batch that is about to end."""
+    loop = trainer.fit_loop
+    return loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def _validate_again(trainer: Trainer) -> None:
+    """Has a run resumed from what is saved now repeat the validation that was cut off, all of it."""
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress.reset()
+    progress.increment_ready()
+    progress.increment_started()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -26,21 +27,47 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint without running code from it.
 
     Raises:
-        UserError: there is no such file, it is damaged, or it was not written by a training of ours.
+        UserError: there is no such file, it is damaged, or it was not written by a training of ours. Of a damaged one
+            it is said which is the newest checkpoint beside it that is not.
     """
     if not path.is_file():
         raise UserError(f"--ckpt_path: there is no file {path}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = _load_intact(path)
     except Exception as error:  # torch.load fails in as many ways as files can be broken
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"--ckpt_path: {path} is damaged or no checkpoint ({reason})") from error
+        message = f"--ckpt_path: {path} is damaged or no checkpoint ({reason.rstrip('.')})"
+        raise UserError(message + _way_back(path)) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"--ckpt_path: {path} is no checkpoint of a training (it holds no state_dict)")
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
         if not isinstance(checkpoint.get(key), Mapping):
             raise UserError(f"--ckpt_path: {path} was not written by this program (it holds no {key})")
     return checkpoint
+
+
+def _load_intact(path: Path) -> Any:
+    """Load a file once its checksums have shown that every byte is as it was written, which torch does not look at."""
+    if not path.stat().st_size:
+        raise ValueError("the file is empty")
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"the checksum of {damaged} is wrong")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _way_back(path: Path) -> str:
+    """What to do about a damaged checkpoint; nothing where no other one lies beside it."""
+    others = [other for other in path.parent.glob("*.ckpt") if other != path]
+    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
+        try:
+            step = _load_intact(other)["global_step"]
+        except Exception:
+            continue
+        again = f"to go on from there: cp {other} {path}" if path.name == "last.ckpt" else "it can be used instead"
+        return f"; the checkpoint before it is {other} (step {step}), {again}"
+    return ""
 
 
 def saved_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

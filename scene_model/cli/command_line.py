@@ -29,7 +29,11 @@ from scene_model.cli.checkpoint import (
 )
 from scene_model.cli.early_options import EarlyOptions
 from scene_model.cli.parser import BriefErrorParser
-from scene_model.cli.run_folder import inherited_folder, open_run_folder, run_loggers
+from scene_model.cli.resumption import Resumption
+from scene_model.cli.run_folder import inherited_folder, open_run_folder
+from scene_model.cli.run_lock import lock_run
+from scene_model.cli.run_logs import LogPosition, run_loggers
+from scene_model.cli.stop_signals import StopAtBatchEnd
 from scene_model.cli.summary import summary
 from scene_model.errors import UserError
 from scene_model.network.backbone import weights_to_follow
@@ -67,6 +71,7 @@ class CheckpointCLI(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         self.resumed_folder: Path | None = None
         self.run_folder: Path | None = None
+        self.resumption = Resumption()
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # a user's own classes are found as under `python -m`
         super().__init__(
@@ -101,6 +106,7 @@ class CheckpointCLI(LightningCLI):
             saved = saved_options(self.checkpoint)
             if self.resumed_folder:
                 saved |= run_options(self.resumed_folder)
+                self.resumption = Resumption.of(self.checkpoint)
             self._parse_over_checkpoint(parser, args, command, saved)
         else:
             self.config = parser.parse_args(args)
@@ -119,6 +125,7 @@ class CheckpointCLI(LightningCLI):
             rank_zero_info(f"--ckpt_path last: there is no checkpoints/last.ckpt below {root}, so training starts anew")
         elif fits:
             self.resumed_folder = path.parent.parent
+            self.lock = lock_run(self.resumed_folder)  # before anything is read that another process could replace
             rank_zero_info(f"--ckpt_path last: going on with {path}")
         return path
 
@@ -168,15 +175,25 @@ class CheckpointCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         with open_run_folder(_root(options.default_root_dir), self.resumed_folder) as folder:
             if options.logger in (None, True) and not options.barebones:
-                kwargs["logger"] = run_loggers(folder)
+                kwargs["logger"] = run_loggers(folder, self.resumption.logged)
             trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
             self._check_parts(trainer, folder)
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "") is None:
                 callback.dirpath = str(folder / "checkpoints")  # type: ignore[attr-defined]
         self.run_folder = folder
+        if self.subcommand == "fit":
+            self._prepare_fit(trainer, folder)
         self._save_config(folder / "config.yaml")
         return trainer
+
+    def _prepare_fit(self, trainer: Trainer, folder: Path) -> None:
+        """What makes a training one that can be killed, stopped and resumed."""
+        if not self.resumed_folder:
+            self.lock = lock_run(folder)
+        trainer.callbacks.insert(0, LogPosition(self.resumption.logged))  # type: ignore[attr-defined]
+        trainer._signal_connector = StopAtBatchEnd(trainer)
+        self.resumption.say_if_complete(trainer)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Without the always-on checkpoints where they are switched off: Lightning refuses the two together."""

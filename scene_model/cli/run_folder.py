@@ -1,15 +1,12 @@
-"""The folder of a run, ``<root>/version_N``, and the loggers that write into it."""
+"""The folder of a run, ``<root>/version_N``."""
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from scene_model.errors import UserError
@@ -73,40 +70,7 @@ def inherited_folder() -> Path | None:
     return Path(inherited) if inherited else None
 
 
-def run_loggers(folder: Path) -> list[Logger]:
-    """TensorBoard events and ``metrics.csv``, both in the folder of the run itself."""
-    number = folder.name.removeprefix("version_")
-    version = int(number) if number.isdigit() else folder.name
-    return [
-        TensorBoardLogger(str(folder.parent), name="", version=version, default_hp_metric=False),
-        ContinuedCSVLogger(str(folder.parent), name="", version=version),
-    ]
-
-
 def global_rank() -> int:
     """Number of this process among all that train together; 0 before any are launched."""
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
     return rank
-
-
-class ContinuedCSVLogger(CSVLogger):
-    """Lightning's CSVLogger, which goes on with the ``metrics.csv`` of a resumed run instead of deleting it."""
-
-    @property
-    def experiment(self) -> ExperimentWriter:
-        """The writer of the file; does nothing on other ranks than the first."""
-        if self._experiment is None and global_rank() == 0:
-            self._experiment = _ContinuedWriter(self.log_dir)
-        return super().experiment
-
-
-class _ContinuedWriter(ExperimentWriter):
-    def __init__(self, log_dir: str) -> None:
-        super().__init__(log_dir)
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
-
-    def _check_log_dir_exists(self) -> None:
-        """Upstream deletes the file here."""

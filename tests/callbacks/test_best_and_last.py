@@ -1,5 +1,6 @@
 """Checkpoints of a foreign module whose score follows a script."""
 
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from callbacks import BestAndLast
+from scene_model.errors import UserError
 
 STEPS = 4
 
@@ -52,7 +54,8 @@ def step_of(path):
 
 
 def steps(folder):
-    return {path.name: step_of(path) for path in Path(folder).iterdir()}
+    """The steps of a folder's checkpoints, but for the one before the last; no other file is there."""
+    return {path.name: step_of(path) for path in Path(folder).iterdir() if path.name != "previous.ckpt"}
 
 
 @pytest.mark.parametrize(
@@ -150,17 +153,107 @@ def test_warns_of_the_checkpoints_of_another_run(make_trainer, tmp_path):
         fit(make_trainer, [0.3], BestAndLast("val/score"))
 
 
-def test_an_interrupted_write_leaves_the_old_file(make_trainer, tmp_path, monkeypatch):
-    def write_half(checkpoint, path, storage_options=None):
-        Path(path).write_bytes(b"half")
-        raise OSError("disk full")
+def test_keeps_the_checkpoint_before_the_last(make_trainer, tmp_path):
+    fit(make_trainer, [0.1, 0.2, 0.3], BestAndLast("val/score"))
+    assert step_of(tmp_path / "checkpoints/previous.ckpt") == 2 * STEPS
 
-    callback = BestAndLast("val/score")
-    trainer = fit(make_trainer, [0.1], callback)
-    monkeypatch.setattr(trainer.strategy.checkpoint_io, "save_checkpoint", write_half)
-    with pytest.raises(OSError, match="disk full"):
-        callback._save_last_checkpoint(trainer, {})
-    assert step_of(tmp_path / "checkpoints" / "last.ckpt") == STEPS
+
+def test_where_files_cannot_be_linked_the_last_is_written_without_one_before(make_trainer, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError("this file system has no hard links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    fit(make_trainer, [0.1, 0.2], BestAndLast("val/score"))
+    assert steps(tmp_path / "checkpoints") == {"best.ckpt": 2 * STEPS, "last.ckpt": 2 * STEPS}
+    assert not (tmp_path / "checkpoints/previous.ckpt").exists()
+
+
+def test_the_last_is_never_missing_or_cut_short(make_trainer, tmp_path, monkeypatch):
+    """Whenever the file system is asked for something, `last.ckpt` is whole, and on the disk before it has its name."""
+    last, synced, seen = tmp_path / "checkpoints/last.ckpt", set(), []
+
+    def watch(name):
+        original = getattr(os, name)
+
+        def asked(target, *args, **kwargs):
+            if last.exists():
+                seen.append(step_of(last))
+            if name == "fsync":
+                synced.add(os.fstat(target).st_ino)
+            if name == "replace":
+                assert os.stat(target).st_ino in synced
+            return original(target, *args, **kwargs)
+
+        monkeypatch.setattr(os, name, asked)
+
+    for name in ("fsync", "link", "replace", "unlink"):
+        watch(name)
+    fit(make_trainer, [0.1, 0.2, 0.3], BestAndLast("val/score", every_n_train_steps=2))
+    assert seen == sorted(seen)
+    assert set(seen) == {2, 4, 6, 8, 10, 12}
+
+
+def test_a_full_disk_ends_the_training_in_one_sentence_and_leaves_the_old_file(make_trainer, tmp_path, full_disk):
+    class Fill(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                self.disk = full_disk()
+                self.disk.__enter__()
+
+    fill = Fill()
+    big = torch.nn.Parameter(torch.zeros(10_000))
+    module = Scripted(0.1, 0.2)
+    module.register_parameter("big", big)
+    trainer = make_trainer(BestAndLast("val/score"), fill, enable_checkpointing=True)
+    with pytest.raises(UserError) as error:
+        try:
+            trainer.fit(module, loader(), loader(1))
+        finally:
+            fill.disk.__exit__(None, None, None)
+    assert str(error.value).startswith(f"{tmp_path}/checkpoints/best.ckpt: cannot be written (File too large)")
+    assert steps(tmp_path / "checkpoints") == {"best.ckpt": STEPS, "last.ckpt": STEPS}
+
+
+def test_no_checkpoint_comes_between_a_batch_and_its_validation(make_trainer, tmp_path):
+    """A run that goes on from one in between would leave the validation out."""
+    saved = []
+
+    class Look(Callback):
+        def on_validation_start(self, trainer, pl_module):
+            saved.append((trainer.global_step, step_of(tmp_path / "checkpoints/last.ckpt")))
+
+    fit(
+        make_trainer,
+        [0.1] * 2,
+        BestAndLast("val/score", every_n_train_steps=1),
+        Look(),
+        max_epochs=1,
+        val_check_interval=0.5,
+    )
+    assert saved == [(2, 1), (4, 3)]
+
+
+def test_a_validation_that_sigterm_cut_off_is_repeated_as_a_whole(make_trainer, tmp_path):
+    class Stop(Callback):
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            raise SIGTERMException
+
+    class Count(Callback):
+        batches = 0
+
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.batches += 1
+
+    options = {"max_epochs": 1, "val_check_interval": 0.5, "enable_checkpointing": True}
+    with pytest.raises(SIGTERMException):
+        make_trainer(BestAndLast("val/score"), Stop(), **options).fit(Scripted(*[0.1] * 9), loader(), loader(3))
+    count = Count()
+    trainer = make_trainer(BestAndLast("val/score"), count, **options)
+    trainer.fit(
+        Scripted(*[0.1] * 9), loader(), loader(3), ckpt_path=tmp_path / "checkpoints/last.ckpt", weights_only=True
+    )
+    assert count.batches == 2 * 3
+    assert steps(tmp_path / "checkpoints") == {"best.ckpt": 2, "last.ckpt": STEPS}
 
 
 @pytest.mark.parametrize(("exception", "last"), [(SIGTERMException, STEPS + 2), (RuntimeError, STEPS)])
