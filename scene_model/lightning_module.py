@@ -164,7 +164,7 @@ class SceneModelLightningModule(pl.LightningModule):
         num_targets = sum(int((~frame.ignore).sum()) for clip in batch.targets for frame in clip)  # on the host
         self.log_dict(
             terms,
-            batch_size=max(1, num_targets),
+            batch_size=max(num_targets, any(batch.real_frames())),  # 0: clips that fill up
             on_step=False,
             on_epoch=True,
             sync_dist=True,

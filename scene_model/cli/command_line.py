@@ -29,6 +29,7 @@ from scene_model.cli.checkpoint import (
 )
 from scene_model.cli.early_options import EarlyOptions
 from scene_model.cli.parser import BriefErrorParser
+from scene_model.cli.ranks import check_ranks, ranks_end_together
 from scene_model.cli.resumption import Resumption
 from scene_model.cli.run_folder import inherited_folder, open_run_folder
 from scene_model.cli.run_lock import lock_run
@@ -215,11 +216,16 @@ class CheckpointCLI(LightningCLI):
             rank_zero_warn(f"{self.subcommand} without --ckpt_path: the weights are those of an untrained model")
 
     def _check_parts(self, trainer: Trainer, folder: Path) -> None:
+        check_ranks(trainer)
         if self.subcommand == "fit" and hasattr(self.model, "check"):
             self.model.check(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "check"):
                 callback.check(self.subcommand, folder, self.datamodule)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with ranks_end_together(self.trainer):
+            super()._run_subcommand(subcommand)
 
     @rank_zero_only
     def _save_config(self, path: Path) -> None:

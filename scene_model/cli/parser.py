@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+
+from scene_model.cli.user_errors import fail
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
@@ -27,11 +29,15 @@ _REWORDED = [
 class BriefErrorParser(LightningArgumentParser):
     """Says what is wrong in one sentence, where jsonargparse prints all options and all types that it tried."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.allow_abbrev = False  # --ckpt would be parsed, but too late to be read
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the sentence and exit with code 2; a parser within the parser raises instead."""
         if not self.exit_on_error:
             super().error(message, ex)
-        self.exit(2, f"error: {brief(message)}\n")
+        fail(brief(message), waits=True)
 
 
 def brief(message: str) -> str:

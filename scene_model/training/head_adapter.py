@@ -47,7 +47,7 @@ class HeadAdapter:
 
         Terms of the last decoder layer stand under their own names; ``aux_`` sums those of the layers before, ``enc_``
         is for the encoder's proposals and ``dn_`` for the denoising queries. All are divided by the number of
-        (object, frame) pairs, over all ranks.
+        (object, frame) pairs, in training over all ranks.
 
         Args:
             outputs: of the model, called with `dn_state`.
@@ -155,8 +155,11 @@ def _on_ignored(boxes: Tensor, packed: ClipTargets) -> Tensor:
 
 
 def _mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a scalar over all ranks: gradients are averaged too, so sums divided by it add up rightly."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    """The mean of a scalar over all ranks: gradients are averaged too, so sums divided by it add up rightly.
+
+    Where there are no gradients, each rank keeps its own: scores are averaged with that weight.
+    """
+    if torch.is_grad_enabled() and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.SUM)
         value = value / torch.distributed.get_world_size()
     return value
