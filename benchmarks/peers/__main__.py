@@ -54,6 +54,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--name", default="ours", help="what our configuration is called in the results")
     parser.add_argument("--imgsz", type=int, help="of YOLO: 416 for pets and mot, 256 for synthetic")
     parser.add_argument("--scenes", type=int, default=2048, help="synthetic: of which YOLO gets 8 images each")
+    parser.add_argument("--yolo-epochs", type=int, default=20, help="synthetic: that its images make within the budget")
     parser.add_argument("--small", action="store_true", help="synthetic: short sequences, for a quick try")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--work", type=Path, default=Path("runs/peers"), help="folder for data and checkpoints")
@@ -64,7 +65,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def dataset_of(options: argparse.Namespace, work: Path) -> Dataset:
     """Writes the data that the options ask for, if it is not there."""
     if options.data == "synthetic":
-        return synthetic_dataset(work, options.scenes, 8, options.imgsz or 256, options.small)
+        imgsz = options.imgsz or 256
+        return synthetic_dataset(work, options.scenes, 8, imgsz, options.yolo_epochs, options.small)
     if not options.root:
         raise UserError(f"{options.data}: expected --root, a folder in MOTChallenge layout")
     ranges = {part: tuple(getattr(options, f"{part}_frames")) for part in PETS}

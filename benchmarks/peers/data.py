@@ -33,7 +33,7 @@ class Dataset:
         fit_flags: what `fit` takes to train on it.
         yolo: the data file of YOLO.
         num_images: training images that YOLO finds there.
-        limits_images: whether YOLO may do better with fewer of them, because others follow without end.
+        yolo_epochs: that YOLO's images are to make within the budget; None: all images are used.
         imgsz: that YOLO is trained with.
         tune: the MOTChallenge folder for the choice of checkpoint and threshold.
         val: the one for the scores.
@@ -44,7 +44,7 @@ class Dataset:
     fit_flags: list[str]
     yolo: Path
     num_images: int
-    limits_images: bool
+    yolo_epochs: int | None
     imgsz: int
     tune: Path
     val: Path
@@ -95,12 +95,12 @@ def mot_dataset(
     flags += ["--data.train.root", str(folder / "train"), "--data.val.root", str(folder / "tune")]
     flags += [f"--data.{part}.classes={classes}" for part in ("train", "val")]
     num_images = sum(info.num_frames for info in sources["train"].sequences())
-    return Dataset(
-        name, classes, flags, folder / "yolo.yaml", num_images, False, imgsz, folder / "tune", folder / "val"
-    )
+    return Dataset(name, classes, flags, folder / "yolo.yaml", num_images, None, imgsz, folder / "tune", folder / "val")
 
 
-def synthetic_dataset(work: Path, num_scenes: int, frames_each: int, imgsz: int, small: bool = False) -> Dataset:
+def synthetic_dataset(
+    work: Path, num_scenes: int, frames_each: int, imgsz: int, yolo_epochs: int, small: bool = False
+) -> Dataset:
     """The built-in scenes: ours renders them without end, YOLO gets a few frames each of many scenes.
 
     Args:
@@ -108,6 +108,7 @@ def synthetic_dataset(work: Path, num_scenes: int, frames_each: int, imgsz: int,
         num_scenes: scenes of YOLO's images.
         frames_each: images of each.
         imgsz: that YOLO is trained with.
+        yolo_epochs: that its images are to make within the budget, at most all of them.
         small: for a quick try, short sequences to tune and validate on.
     """
     folder = work / f"synthetic-{num_scenes}x{frames_each}{'-small' if small else ''}"
@@ -129,7 +130,7 @@ def synthetic_dataset(work: Path, num_scenes: int, frames_each: int, imgsz: int,
         fit_flags=flags,
         yolo=folder / "yolo.yaml",
         num_images=num_scenes * frames_each,
-        limits_images=True,
+        yolo_epochs=yolo_epochs,
         imgsz=imgsz,
         tune=folder / "tune",
         val=folder / "val",

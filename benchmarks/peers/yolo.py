@@ -21,9 +21,6 @@ from scene_model.errors import UserError
 TRACKERS = {"ByteTrack": "bytetrack", "BoT-SORT": "botsort"}
 BATCH = 16
 CALIBRATION_BATCHES = 6
-EPOCHS_OF_ENDLESS_DATA = 20
-"""Its schedule counts epochs (3 of warm-up, no mosaic in the last 10), so of endless data it gets as many images as
-make this many epochs within the budget."""
 
 
 def is_installed() -> bool:
@@ -41,9 +38,9 @@ def require_ultralytics() -> None:
         raise UserError('training YOLO needs ultralytics: pip install -e ".[benchmarks]"')
 
 
-def images_for(seconds: float, batch_seconds: float, validation_seconds: float, num_images: int) -> int:
-    """How many of endlessly many images make the epochs that its schedule is made for."""
-    batches = (seconds / EPOCHS_OF_ENDLESS_DATA - validation_seconds) / batch_seconds
+def images_for(epochs: int, seconds: float, batch_seconds: float, validation_seconds: float, num_images: int) -> int:
+    """How many of very many images make so many epochs: its schedule counts these, with 3 of warm-up."""
+    batches = (seconds / epochs - validation_seconds) / batch_seconds
     return min(num_images, BATCH * max(8, int(batches)))
 
 
@@ -74,8 +71,8 @@ class Yolo:
         timing = self._worker("train", folder / "calibration", options | {"epochs": 1, "fraction": few})
         batch_seconds, validation_seconds = timing["batch_seconds"], timing["validation_seconds"]
         images = dataset.num_images
-        if dataset.limits_images:
-            images = images_for(seconds, batch_seconds, validation_seconds, images)
+        if dataset.yolo_epochs is not None:
+            images = images_for(dataset.yolo_epochs, seconds, batch_seconds, validation_seconds, images)
         epoch_seconds = math.ceil(images / BATCH) * batch_seconds + validation_seconds
         options |= {"epochs": max(1, round(seconds / epoch_seconds)), "fraction": images, "time": seconds / 3600}
         trained = self._worker("train", folder / "fit", options)

@@ -75,7 +75,7 @@ def test_parts_that_share_frames_are_refused(sequence, tmp_path):
 
 
 def test_synthetic_scenes_are_other_ones_for_training_tuning_and_validation(tmp_path):
-    data = synthetic_dataset(tmp_path, num_scenes=3, frames_each=2, imgsz=64, small=True)
+    data = synthetic_dataset(tmp_path, num_scenes=3, frames_each=2, imgsz=64, yolo_epochs=20, small=True)
     tune, val = data.truth(data.tune), data.truth(data.val)
     assert [source.class_names for source in (tune, val)] == [["disk", "square", "triangle"]] * 2
     images = tmp_path / "synthetic-3x2-small/yolo/images"
@@ -88,7 +88,7 @@ def test_synthetic_scenes_are_other_ones_for_training_tuning_and_validation(tmp_
 
 
 def test_the_truth_of_synthetic_scenes_scores_full_marks_as_tracks_and_as_detections(tmp_path):
-    data = synthetic_dataset(tmp_path, num_scenes=1, frames_each=1, imgsz=64, small=True)
+    data = synthetic_dataset(tmp_path, num_scenes=1, frames_each=1, imgsz=64, yolo_epochs=20, small=True)
     truth = data.truth(data.val)
     for folder in data.val.iterdir():
         write_mot(tmp_path / "tracks" / f"{folder.name}.txt", read_mot(folder / "gt/gt.txt"))
@@ -169,9 +169,9 @@ def test_the_schedule_fills_the_budget_and_no_more():
 
 
 def test_of_endless_images_yolo_gets_as_many_as_it_can_see_twenty_times():
-    images = images_for(600, batch_seconds=1.0, validation_seconds=5.0, num_images=16384)
+    images = images_for(20, 600, batch_seconds=1.0, validation_seconds=5.0, num_images=16384)
     assert images == 25 * BATCH
-    assert images_for(6000, 0.1, 0.0, 1000) == 1000
+    assert images_for(20, 6000, 0.1, 0.0, 1000) == 1000
 
 
 def test_the_table_has_medians_and_the_range_of_the_seeds():
