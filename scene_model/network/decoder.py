@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scene_model.config import DecoderConfig
 from scene_model.heads import BBoxHead, refine
 from scene_model.network.attention import Attention, DeformableAttention, sine_embedding
+from scene_model.network.duplicates import DuplicateSuppression
 
 
 @dataclass
@@ -86,6 +87,7 @@ class ClipDecoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(config, channels, num_levels) for _ in range(config.num_layers))
         self.predictors = nn.ModuleList(head.build(channels, num_classes) for _ in range(config.num_layers))
+        self.suppressions = nn.ModuleList(DuplicateSuppression() for _ in range(config.num_layers))
         self.embed_box = nn.Sequential(nn.Linear(4, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
 
     def forward(
@@ -101,12 +103,15 @@ class ClipDecoder(nn.Module):
         time = sine_embedding(torch.arange(num_frames, device=hidden.device), channels, temperature=100.0)[:, None]
         previous = boxes
         predictions = []
-        for layer, predictor in zip(self.layers, self.predictors, strict=True):
+        for layer, predictor, suppress in zip(self.layers, self.predictors, self.suppressions, strict=True):
             boxes = previous.detach()
             start = Queries(hidden, boxes, queries.attention_mask)
             hidden = layer(hidden, start, self.embed_box(boxes * 2 - 1), time, levels, padding_mask)
             prediction = predictor(hidden, boxes)
             delta = prediction.pop("delta")
-            predictions.append(prediction | {"boxes": refine(previous, delta)})
+            exist_logits = suppress(
+                prediction["exist_logits"], prediction["boxes"], queries.attention_mask, padding_mask
+            )
+            predictions.append({**prediction, "exist_logits": exist_logits, "boxes": refine(previous, delta)})
             previous = prediction["boxes"]
         return hidden, {name: torch.stack([p[name] for p in predictions]) for name in predictions[0]}
