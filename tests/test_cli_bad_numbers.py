@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from test_cli_processes import ROOT, finish, start
 from torch import nn
 
 from main import main
@@ -90,3 +91,17 @@ def test_a_bad_loss_on_a_gpu(precision, fails, in_tmp, monkeypatch):
     assert "step 2: the loss is NaN or infinite" in fails(
         "--trainer.accelerator", "gpu", "--trainer.precision", precision
     )
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_stop_together(small, tmp_path):
+    two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    epoch = ["--data.clips_per_epoch", "8"]
+    script = f"{ROOT}/tests/bad_number_on_rank_1.py"
+    code, _, err = finish(start(script, "fit", *small, *two, *epoch, cwd=tmp_path))
+    (sentence,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 3
+    assert sentence.startswith("error: step 2: the loss is NaN or infinite in train/giou, for train_")
+    files = list((tmp_path / "runs/version_0").glob("bad_step_*"))
+    assert [file.name for file in files] == ["bad_step_2_rank1.pt"]
+    assert sentence.endswith("bad_step_2_rank1.pt")
