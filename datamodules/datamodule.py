@@ -24,9 +24,10 @@ from datamodules.synthetic import SyntheticScenes
 from datamodules.windows import WindowDataset, dealt
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
+from scene_model.vetted_loading import VettedLoading
 
 
-class SceneDataModule(pl.LightningDataModule):
+class SceneDataModule(VettedLoading, pl.LightningDataModule):
     """Clips for training and validation from any source, and windows of whole videos to track.
 
     Args:

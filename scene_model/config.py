@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 
@@ -108,7 +109,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("exist", "l1", "giou", "cls", "encoder", "denoising"):
-            _require(getattr(self, name) >= 0, f"model.loss.{name}: expected a number >= 0, got {getattr(self, name)}")
+            value = getattr(self, name)
+            _require(0 <= value < inf, f"model.loss.{name}: expected a number >= 0, got {value}")
         _require(self.encoder_topk >= 1, f"model.loss.encoder_topk: expected at least 1, got {self.encoder_topk}")
 
 
@@ -136,7 +138,7 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         _require(self.num_queries >= 2, f"model.denoiser.num_queries: expected at least 2, got {self.num_queries}")
         _require(self.max_groups >= 1, f"model.denoiser.max_groups: expected at least 1, got {self.max_groups}")
-        _require(self.box_noise >= 0, f"model.denoiser.box_noise: expected a number >= 0, got {self.box_noise}")
+        _require(0 <= self.box_noise < inf, f"model.denoiser.box_noise: expected a number >= 0, got {self.box_noise}")
         for name in ("label_noise", "frame_noise"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"model.denoiser.{name}: expected a share from 0 to 1, got {value}")
@@ -159,12 +161,12 @@ class OptimizerConfig:
     backbone_lr_ratio: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, f"model.optimizer.lr: expected a number > 0, got {self.lr}")
-        _require(self.weight_decay >= 0, f"model.optimizer.weight_decay: expected >= 0, got {self.weight_decay}")
+        _require(0 < self.lr < inf, f"model.optimizer.lr: expected a number > 0, got {self.lr}")
+        _require(0 <= self.weight_decay < inf, f"model.optimizer.weight_decay: expected >= 0, got {self.weight_decay}")
         for beta in self.betas:
             _require(0 <= beta < 1, f"model.optimizer.betas: expected numbers in [0, 1), got {list(self.betas)}")
         ratio = self.backbone_lr_ratio
-        _require(ratio >= 0, f"model.optimizer.backbone_lr_ratio: expected a number >= 0, got {ratio}")
+        _require(0 <= ratio < inf, f"model.optimizer.backbone_lr_ratio: expected a number >= 0, got {ratio}")
 
 
 @dataclass(frozen=True, kw_only=True)

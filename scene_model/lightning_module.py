@@ -34,9 +34,10 @@ from scene_model.tracking import LinkingConfig, VideoTracker
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import COUNTS, HeadAdapter
 from scene_model.training.optim import build_optimizer, cosine_schedule, follow_options, warmed_up
+from scene_model.vetted_loading import VettedLoading
 
 
-class SceneModelLightningModule(pl.LightningModule):
+class SceneModelLightningModule(VettedLoading, pl.LightningModule):
     """End-to-end multi-object tracking of clips.
 
     Args:

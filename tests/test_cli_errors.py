@@ -133,7 +133,9 @@ def test_checkpoints_whose_classes_are_elsewhere(rejected, in_tmp, checkpoint):
     torch.save(checkpoint, "own.ckpt")
     for command in ("validate", "predict", "fit"):
         sentence = rejected(command, "--ckpt_path", "own.ckpt")
-        assert "data.train is of class nobodys_package.MySource, which cannot be imported here" in sentence
+        assert "data.train is of class nobodys_package.MySource, whose module is not imported" in sentence
+        named = rejected(command, "--ckpt_path", "own.ckpt", "--data.train", "nobodys_package.MySource")
+        assert "data.train is of class nobodys_package.MySource, which cannot be imported here" in named
 
 
 def test_weights_that_do_not_fit(rejected, in_tmp):

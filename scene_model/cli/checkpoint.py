@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from pydoc import locate
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from scene_model.cli.early_options import read_config
+from scene_model.cli.config_file import read_config
 from scene_model.errors import UserError
 from scene_model.heads import Head
 
@@ -30,7 +30,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: there is no such file, it is damaged, or it was not written by a training of ours. Of a damaged one
             it is said which is the newest checkpoint beside it that is not.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # which also takes what can be no path
         raise UserError(f"--ckpt_path: there is no file {path}")
     try:
         checkpoint = _load_intact(path)
@@ -104,27 +104,11 @@ def _as_yaml(value: Any) -> Any:
     return asdict(value)
 
 
-def check_classes(options: Mapping[str, Any]) -> None:
-    """See that the classes that a checkpoint names can be imported.
-
-    Raises:
-        UserError: one cannot.
-    """
-    for key, value in options.items():
-        for option in value if isinstance(value, list) else [value]:
-            path = option.get("class_path") if isinstance(option, dict) else None
-            if path and locate(path) is None:
-                raise UserError(
-                    f"--ckpt_path: the checkpoint's {key} is of class {path}, which cannot be imported here; go to the "
-                    "folder that holds its package, or name that folder in PYTHONPATH"
-                )
-
-
 def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class_names: list[str]) -> None:
     """See that a checkpoint's weights fit the model that the options describe.
 
     Raises:
-        UserError: the classes differ, or tensors are missing, unknown or of another shape.
+        UserError: the classes differ, tensors are missing, unknown or of another shape or kind, or not finite.
     """
     saved_names = checkpoint["hyper_parameters"].get("class_names")
     if saved_names is not None and list(saved_names) != class_names:
@@ -132,9 +116,22 @@ def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class
             f"--ckpt_path: {path} was trained for the classes {list(saved_names)}, but the data has {class_names}"
         )
     saved, own = checkpoint["state_dict"], model.state_dict()
-    wrong = sorted(saved.keys() ^ own.keys()) or [name for name in own if own[name].shape != saved[name].shape]
+    wrong = sorted(saved.keys() ^ own.keys()) or [name for name in own if not _is_alike(saved[name], own[name])]
     if wrong:
         raise UserError(
             f"--ckpt_path: {path} does not fit the model: {len(wrong)} tensors are missing, unknown or of another "
             f"shape, such as {wrong[0]!r}; leave out options that change the network, or train anew"
         )
+    broken = [name for name, tensor in saved.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"--ckpt_path: {path} holds numbers that are not finite in {len(broken)} tensors, such as {broken[0]!r}: "
+            "its training had gone wrong, take an earlier checkpoint"
+        )
+
+
+def _is_alike(saved: Any, own: Tensor) -> bool:
+    """Whether what a checkpoint holds under a tensor's name can be copied into it."""
+    if not isinstance(saved, Tensor) or saved.layout != own.layout:
+        return False
+    return saved.shape == own.shape and saved.is_floating_point() == own.is_floating_point()

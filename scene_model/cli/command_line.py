@@ -20,7 +20,6 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from scene_model.cli.checkpoint import (
-    check_classes,
     check_fit,
     newest_last,
     read_checkpoint,
@@ -28,6 +27,7 @@ from scene_model.cli.checkpoint import (
     saved_options,
 )
 from scene_model.cli.early_options import EarlyOptions
+from scene_model.cli.named_classes import check_classes, named_modules, own_config
 from scene_model.cli.parser import BriefErrorParser
 from scene_model.cli.ranks import check_ranks, ranks_end_together
 from scene_model.cli.resumption import Resumption
@@ -105,6 +105,9 @@ class CheckpointCLI(LightningCLI):
         if command and path:
             self.checkpoint = read_checkpoint(path)
             saved = saved_options(self.checkpoint)
+            contents = [*early.contents, *own_config(path, _root(early.default_root_dir))]
+            owners = {"model": self._model_class, "data": self._datamodule_class}
+            check_classes(saved, owners, named_modules(args, contents, saved))
             if self.resumed_folder:
                 saved |= run_options(self.resumed_folder)
                 self.resumption = Resumption.of(self.checkpoint)
@@ -135,7 +138,6 @@ class CheckpointCLI(LightningCLI):
     ) -> None:
         """Parse, and parse again without the checkpoint's arguments for classes that have been replaced."""
         subparser = self._subcommand_parsers[command]
-        check_classes(saved)
         own = {key: subparser.get_default(key) for key in saved if _class_of(saved[key])}
         try:
             subparser.set_defaults(dict(saved))

@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scene_model.errors import UserError
+from scene_model.cli.config_file import read_config
 
 
 @dataclass(frozen=True)
@@ -20,10 +17,12 @@ class EarlyOptions:
     Args:
         ckpt_path: as given, None where it is not or is null.
         default_root_dir: as given, likewise.
+        contents: of the config files.
     """
 
     ckpt_path: str | None
     default_root_dir: str | None
+    contents: Sequence[dict[str, Any]]
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> EarlyOptions:
@@ -40,34 +39,7 @@ class EarlyOptions:
         contents = [read_config(path) for path in flags.config if path and "://" not in path]
         ckpt_paths = [content.get("ckpt_path") for content in contents] + [flags.ckpt_path]
         roots = [_nested(content, "trainer", "default_root_dir") for content in contents] + [flags.default_root_dir]
-        return cls(_last(ckpt_paths), _last(roots))
-
-
-def read_config(path: str) -> dict[str, Any]:
-    """The keys and values of a config file.
-
-    Raises:
-        UserError: it is missing, unreadable, malformed, or holds something else than keys and values.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"--config: there is no file {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UserError(f"--config: cannot read {path} ({reason})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"--config: {path} is no valid YAML ({_where(error)})") from error
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise UserError(f"--config: expected keys such as `model:` and `data:` in {path}, found {found}")
-    return content
-
-
-def _where(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return str(error).splitlines()[0]
+        return cls(_last(ckpt_paths), _last(roots), contents)
 
 
 def _nested(content: dict[str, Any], group: str, key: str) -> Any:
