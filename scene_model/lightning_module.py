@@ -204,7 +204,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         scores = self.metric_state.compute()
         self.metric_state.reset()
         for name, value in scores.items():
-            self.log(f"val/{name}", value, prog_bar=name == "clip_idf1", rank_zero_only=False)
+            self.log(f"val/{name}", value, prog_bar=name == "clip_idf1", sync_dist=True)
 
     def predict_and_compare(self, batch: SceneBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model's outputs for a batch, with denoising, and what `HeadAdapter.compute_loss` makes of them."""

@@ -68,7 +68,9 @@ def test_ddp(config_folder, small, capsys):
     with pytest.raises(SystemExit):
         main(["fit", *small, "--config", str(config_folder / "ddp.yaml"), "--print_config"])
     trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
-    assert (trainer["devices"], trainer["strategy"], trainer["accelerator"]) == (2, "ddp", "cpu")
+    strategy = trainer["strategy"]["class_path"].rpartition(".")[2]
+    assert (trainer["devices"], strategy, trainer["accelerator"]) == (2, "DDPStrategy", "cpu")
+    assert trainer["strategy"]["init_args"]["timeout"] == "0:30:00"
 
 
 def test_print_config_is_a_config(small, in_tmp, capsys):
