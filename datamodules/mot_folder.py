@@ -57,7 +57,7 @@ def find_sequences(root: str) -> list[Path]:
     if not root:
         raise UserError("MOTChallenge needs `root`: a sequence folder or a folder of sequence folders")
     top = Path(os.path.abspath(os.path.expanduser(root)))
-    if not top.is_dir():
+    if not os.path.isdir(top):  # which also takes what can be no path
         raise UserError(f"{root}: expected a sequence folder or a folder of sequence folders, found no folder")
     found = next(filter(None, map(_sequences_among, _levels(top))), None)
     if found is None:
@@ -140,7 +140,7 @@ def _positive(settings: Mapping[str, str], path: Path, key: str, default: float)
 
 def _numbered_images(folder: Path) -> NDArray[np.str_]:
     """Names of the images in a folder by the numbers that they end in, which count on from 1 (or from 0)."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"{folder}: expected a folder of images, found none")
     matches = filter(None, map(_NUMBERED_IMAGE.fullmatch, os.listdir(folder)))
     named = sorted((int(match[2]), match[0]) for match in matches)

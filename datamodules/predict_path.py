@@ -36,8 +36,8 @@ def find_footage(path: str | None) -> list[Footage]:
     Raises:
         UserError: there is nothing that can be read. What cannot be read beside others gives a warning.
     """
-    if not path:
-        raise UserError(f"{_EXPECTED}, got nothing")
+    if not path or "\0" in path:
+        raise UserError(f"{_EXPECTED}, got {path!r:.80}" if path else f"{_EXPECTED}, got nothing")
     top = Path(os.path.abspath(os.path.expanduser(path)))
     try:
         top.stat()

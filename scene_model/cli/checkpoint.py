@@ -77,7 +77,7 @@ def saved_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         f"{group}.{key}": _as_yaml(value)
         for group, name in groups.items()
         for key, value in checkpoint[name].items()
-        if not key.startswith("_")
+        if not str(key).startswith("_")
     }
 
 

@@ -60,8 +60,9 @@ def claim_run_folder(root: Path) -> Path:
                 return folder
             except FileExistsError:
                 number += 1
-    except OSError as error:
-        raise UserError(f"trainer.default_root_dir: cannot create a run folder in {root} ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"trainer.default_root_dir: cannot create a run folder in {root} ({reason})") from error
 
 
 def inherited_folder() -> Path | None:

@@ -64,13 +64,14 @@ def saved(own_source):
 
 def test_a_module_that_only_the_checkpoint_names_is_not_imported(saved, in_tmp, rejected):
     path = saved(in_tmp / "x.ckpt")
-    for command in ("validate", "test", "predict", "fit"):
+    for command in ("validate", "fit"):
         assert NOT_ALLOWED in rejected(command, "--ckpt_path", path)
     assert NOT_ALLOWED in rejected("validate", "--ckpt_path", path, "--data.predict_path", "own_source.Mine")
     assert NOT_ALLOWED in rejected("validate", "--ckpt_path", path, "--data.train.num_scenes", "2")
     assert "own_source" not in sys.modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -91,6 +92,7 @@ def test_a_user_who_names_its_module_has_it_imported(flags, saved, in_tmp, rejec
     assert "own_source" in sys.modules
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_needs_no_more_than_its_path(saved, in_tmp, rejected):
     path = saved(in_tmp / "runs/version_0/checkpoints/last.ckpt")
     assert NOT_ALLOWED in rejected("validate", "--ckpt_path", path)
