@@ -46,7 +46,7 @@ CASES = {
     "more queries than tokens": Case(["--data.image_size", "[32,32]"], num_queries=300),
     "the smallest frames": Case(["--data.image_size", "[32,32]"]),
     "odd sizes that 32 does not divide": Case(["--data.image_size", "[33,47]"], sizes=((97, 61),)),
-    "strips": Case(sizes=((200, 20), (20, 200))),
+    "strips": Case(sizes=((200, 20), (20, 200)), num_queries=80),
     "sequences of one frame": Case(num_frames=1),
     "sequences of one frame, one frame per clip": Case(["--data.clip_length", "1"], num_frames=1),
     "sequences of different sizes": Case(sizes=((96, 64), (50, 120), (33, 31))),

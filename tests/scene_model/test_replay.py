@@ -93,6 +93,7 @@ def replayed(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_nothing_is_wrong_with_a_healthy_step(replayed):
     assert replayed(module()) is None
     assert replayed(module(), precision="bf16-mixed") is None
@@ -105,18 +106,21 @@ def test_the_forward_pass(replayed):
     assert "decoder.layers.1.feedforward." in replayed(broken)
 
 
+@pytest.mark.slow
 def test_bad_frames(replayed):
     bad = batch()
     bad.frames[1, 0, 0, 3, 3] = float("nan")
     assert "the frames hold NaN" in replayed(module(), bad)
 
 
+@pytest.mark.slow
 def test_bad_weights(replayed):
     broken = module()
     nn.init.constant_(broken.model.decoder.layers[0].feedforward[0].bias, float("inf"))
     assert "the weights decoder.layers.0.feedforward.0.bias hold NaN" in replayed(broken)
 
 
+@pytest.mark.slow
 def test_the_loss(replayed):
     assert "the loss is NaN or infinite in shade;" in replayed(module(RootLossHead(value=-1.0)))
 
@@ -125,6 +129,7 @@ def test_the_gradient_of_a_loss_term(replayed):
     assert "the gradient of the loss term shade is NaN or infinite for shade" in replayed(module(RootLossHead()))
 
 
+@pytest.mark.slow
 def test_the_backward_pass(replayed):
     assert "the backward pass of extra_heads.0.root (Root) returned NaN" in replayed(module(RootHead()))
 
