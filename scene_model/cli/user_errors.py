@@ -49,8 +49,14 @@ def fail(sentence: str, code: int = 2, waits: bool = False) -> NoReturn:
     """
     if waits and rank_zero_only.rank:  # type: ignore[attr-defined]
         time.sleep(_GRACE)
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {_on_one_line(sentence)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _on_one_line(sentence: str) -> str:
+    """What is quoted of a file may hold line ends, and codes that terminals obey: these are spelt out."""
+    spelt = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in sentence.strip().replace("\n", " "))
+    return "".join(spelt)
 
 
 def _training_together() -> bool:
