@@ -21,8 +21,10 @@ class RankRecord(Callback):
             batch.targets = [[TargetFrame.empty() for _ in clip] for clip in batch.targets]
         self.record["objects"].append(sum(len(frame) for clip in batch.targets for frame in clip))
         self.record["clips"].append(len(batch))
-        path = self.folder / f"training{trainer.global_rank}"
-        path.write_text(str(os.getpid()))
+        if len(self.record["clips"]) == 1:
+            partial = self.folder / f"rank{trainer.global_rank}.part"
+            partial.write_text(str(os.getpid()))
+            partial.rename(self.folder / f"training{trainer.global_rank}")
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         gradients = {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}

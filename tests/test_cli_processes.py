@@ -21,7 +21,10 @@ def start(*command, cwd):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=600)
+    try:
+        out, err = process.communicate(timeout=600)
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 

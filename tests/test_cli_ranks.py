@@ -18,11 +18,11 @@ def test_more_processes_than_cores_are_refused(rejected, small):
 
 
 @pytest.fixture
-def training(small, tmp_path, monkeypatch):
+def training(small, tmp_path, monkeypatch, request):
     """A training on two processes that has begun: the process, and the ids of its ranks."""
     monkeypatch.setitem(ENV, "PYTHONPATH", os.pathsep.join([ROOT, f"{ROOT}/tests"]))
     callback = ["--trainer.callbacks", "rank_record.RankRecord", "--trainer.callbacks.folder", str(tmp_path)]
-    endless = ["--trainer.max_epochs", "10000", "--trainer.strategy.timeout", "0:00:45"]
+    endless = ["--trainer.max_epochs", "10000", "--trainer.strategy.timeout", request.param]
     process = start(f"{ROOT}/main.py", "fit", *small, *TWO, *callback, *endless, cwd=tmp_path)
     files = [tmp_path / f"training{rank}" for rank in range(2)]
     while not all(file.exists() for file in files) and process.poll() is None:
@@ -44,6 +44,7 @@ def is_running(pid):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("training", ["0:30:00"], indirect=True)
 def test_a_killed_rank_ends_the_run_with_a_sentence(training):
     process, (first, second) = training
     os.kill(second, signal.SIGKILL)
@@ -51,32 +52,23 @@ def test_a_killed_rank_ends_the_run_with_a_sentence(training):
     assert process.pid == first
     assert code == 1, err
     assert (
-        err.splitlines()[-1] == "error: rank 1 was killed by SIGKILL; the run is over, --ckpt_path last goes on with it"
+        err.splitlines()[-1]
+        == "error: rank 1 was killed by SIGKILL; the run is over, fit --ckpt_path last goes on with it"
     )
     assert "Traceback" not in err
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("training", ["0:00:30"], indirect=True)
 def test_a_hanging_rank_ends_the_run_within_the_timeout(training):
     process, (_, second) = training
     os.kill(second, signal.SIGSTOP)
     began = time.monotonic()
     code, _, err = finish(process)
     assert code == 1, err
-    assert time.monotonic() - began < 45 + 30
+    assert time.monotonic() - began < 30 + 30
     assert "error: rank 0 has waited for another rank for longer than trainer.strategy.init_args.timeout" in err
     assert "Traceback" not in err
-    assert not is_running(second)
-
-
-@pytest.mark.slow
-def test_no_rank_outlives_the_first(training):
-    process, (_, second) = training
-    process.kill()
-    finish(process)
-    give_up = time.monotonic() + 30
-    while is_running(second) and time.monotonic() < give_up:
-        time.sleep(0.2)
     assert not is_running(second)
 
 
@@ -96,19 +88,10 @@ def test_torchrun_trains_in_one_folder(small, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--data.batch_size", "two"], "error: data.batch_size: expected int, got two"),
-        (["--data.batch_size", "0"], "error: data.batch_size: expected at least 1, got 0"),
-        (
-            ["--trainer.devices", "1"],
-            "error: trainer.devices: torchrun has started 2 processes, but trainer.devices x trainer.num_nodes is 1",
-        ),
-    ],
-)
-def test_a_user_error_under_torchrun_is_said_once(small, tmp_path, flags, sentence):
-    done = torchrun("fit", *small, *flags, cwd=tmp_path)
+def test_a_user_error_under_torchrun_is_said_once(small, tmp_path):
+    done = torchrun("fit", *small, cwd=tmp_path)
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [sentence]
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
+        "error: trainer.devices: torchrun has started 2 processes, but trainer.devices x trainer.num_nodes is 1"
+    ]
     assert not (tmp_path / "runs").exists()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from signal import Signals
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -21,6 +23,7 @@ from scene_model.cli.user_errors import fail
 from scene_model.errors import UserError
 
 _TIMEOUT = "trainer.strategy.init_args.timeout"
+_OVER = "the run is over, fit --ckpt_path last goes on with it"
 _LOST = re.compile(r"gloo/transport|Connection (closed|reset) by peer|Timed out waiting|Broken pipe")
 _GRACE = 10.0  # seconds
 
@@ -38,9 +41,7 @@ def check_ranks(trainer: Trainer) -> None:
                 f"trainer.devices: torchrun has started {started} processes, but trainer.devices x trainer.num_nodes "
                 f"is {asked_for}"
             )
-    elif isinstance(trainer.accelerator, CPUAccelerator) and isinstance(
-        trainer.strategy.launcher, _SubprocessScriptLauncher
-    ):
+    elif isinstance(trainer.accelerator, CPUAccelerator) and _launches(trainer):
         cores = os.cpu_count() or trainer.num_devices
         if trainer.num_devices > cores:
             raise UserError(
@@ -51,71 +52,116 @@ def check_ranks(trainer: Trainer) -> None:
 
 @contextmanager
 def ranks_end_together(trainer: Trainer) -> Iterator[None]:
-    """Wait for the processes that Lightning has launched from this one, and end them where this one fails.
+    """Wait for the processes that are launched from this one, and end them where this one fails.
 
-    Lightning leaves them to themselves, a hanging one for good.
+    Lightning leaves a hanging one to itself for good, and kills this one without a word if another dies.
 
     Raises:
         SystemExit: a rank has failed; with code 2 if by a mistake of the user's, which it has told, else with code 1
             and a sentence, as where a rank has not answered in time.
     """
+    launcher = _Launcher(trainer) if _launches(trainer) else None
+    if launcher:
+        trainer.strategy._launcher = launcher
+    ranks = launcher.ranks if launcher else _LaunchedRanks()
     try:
         yield
-        codes = [process.wait() for process in _taken_over(trainer)]
+        ranks.wait()
     except BaseException as error:
-        launched = _taken_over(trainer)
         is_lost = isinstance(error, DistError) or (isinstance(error, RuntimeError) and bool(_LOST.search(str(error))))
-        failed = _first_failed(launched, patience=2) if is_lost else None
-        _end(launched, patience=_GRACE if isinstance(error, SIGTERMException) else 0)
-        if failed:
-            _fail_with(*failed)
         if is_lost:
-            fail(_lost_sentence(trainer, error), code=1, waits=trainer.global_rank > 0)
+            ranks.wait_for_a_failure(patience=2)
+        ranks.end(patience=_GRACE if isinstance(error, SIGTERMException) else 0)
+        if is_lost:
+            ranks.tell_failure()
+            fail(_lost_sentence(trainer, error), code=1, waits=True)
         raise
-    for rank, code in enumerate(codes, start=1):
-        if code:
-            _fail_with(rank, code)
+    ranks.tell_failure()
 
 
-def _taken_over(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
-    """The processes that Lightning has launched, no longer watched by its observer, which kills this one with them."""
-    launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        return []
-    launched = list(launcher.procs)
-    launcher.procs.clear()
-    return launched
+class _LaunchedRanks:
+    """The processes launched from this one: which has failed first, and how.
+
+    A thread watches them. Mostly the other ranks notice a failure by themselves; where they do not, as NCCL's, it ends
+    them all.
+    """
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.failure = ""
+        self.code = 0
+        self._has_failed, self._is_handled = threading.Event(), threading.Event()
+
+    def watch(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        self.processes = list(processes)
+        threading.Thread(target=self._watch, daemon=True, name="ranks").start()
+
+    def _watch(self) -> None:
+        while not self._has_failed.is_set():
+            if self._is_handled.wait(0.2):
+                return
+            self._look()
+        if not self._is_handled.wait(_GRACE):
+            self.end(patience=0)
+            print(f"error: {self.failure}", file=sys.stderr, flush=True)
+            os._exit(self.code)
+
+    def _look(self) -> None:
+        for rank, process in enumerate(self.processes, start=1):
+            code = process.poll()
+            if code:
+                how = f"was killed by {Signals(-code).name}" if code < 0 else f"ended with code {code}, see its message"
+                self.failure, self.code = f"rank {rank} {how}; {_OVER}", code if code in (2, 3) else 1
+                self._has_failed.set()
+                return
+
+    def wait(self) -> None:
+        for process in self.processes:
+            process.wait()
+        self._is_handled.set()
+        self._look()
+
+    def wait_for_a_failure(self, patience: float) -> None:
+        if self.processes:
+            self._has_failed.wait(patience)
+
+    def end(self, patience: float) -> None:
+        self._is_handled.set()
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+            process.kill()
+            process.wait()
+
+    def tell_failure(self) -> None:
+        if self.failure:
+            fail(self.failure, self.code)
 
 
-def _first_failed(launched: list[subprocess.Popen[bytes]], patience: float) -> tuple[int, int] | None:
-    """Rank and exit code of a process that has failed, or does so within some seconds."""
-    give_up = time.monotonic() + patience
-    while launched:
-        for rank, process in enumerate(launched, start=1):
-            if process.poll():
-                return rank, process.returncode
-        if time.monotonic() > give_up:
-            break
-        time.sleep(0.05)
-    return None
+class _Launcher(_SubprocessScriptLauncher):
+    """Lightning's, whose processes are watched here."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        environment: Any = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+        super().__init__(environment, trainer.num_devices, trainer.num_nodes)
+        self.ranks = _LaunchedRanks()
+
+    def _call_children_scripts(self) -> None:
+        super()._call_children_scripts()
+        self.ranks.watch(self.procs)
+        self.procs.clear()  # of which Lightning's own observer is told
+
+    def kill(self, signum: Any) -> None:
+        for process in self.ranks.processes:
+            process.send_signal(signum)
 
 
-def _end(launched: list[subprocess.Popen[bytes]], patience: float) -> None:
-    for process in launched:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-        process.kill()
-        process.wait()
-
-
-def _fail_with(rank: int, code: int) -> None:
-    how = f"was killed by {Signals(-code).name}" if code < 0 else f"ended with code {code}, see its message"
-    fail(f"rank {rank} {how}; the run is over, --ckpt_path last goes on with it", code=2 if code == 2 else 1)
+def _launches(trainer: Trainer) -> bool:
+    return isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
 
 
 def _lost_sentence(trainer: Trainer, error: BaseException) -> str:
-    timeout = getattr(trainer.strategy, "_timeout", None)
     others = f"rank {trainer.global_rank} has waited for another rank"
     if "imed out" in str(error):
-        return f"{others} for longer than {_TIMEOUT} ({timeout}); the run is over, --ckpt_path last goes on with it"
-    return f"{others}, which has ended; the run is over, --ckpt_path last goes on with it"
+        return f"{others} for longer than {_TIMEOUT} ({getattr(trainer.strategy, '_timeout', None)}); {_OVER}"
+    return f"{others}, which has ended; {_OVER}"

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from scene_model.errors import NonFiniteError, UserError
 
-_GRACE = 5.0  # seconds
+_GRACE = 15.0  # seconds
 
 
 @contextmanager
