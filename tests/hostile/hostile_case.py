@@ -22,6 +22,7 @@ class Case:
         arguments: of the command line; paths are relative to the folder.
         says: what the sentence or the warning must name: the file, the line or the key.
         files: contents by relative path; what is costly to make is made when it is needed.
+        is_found_late: the command has begun, so that its run folder stays; what is found before leaves nothing.
         is_refused: exit code 2; else success, with a warning that says so where `says` is not empty.
     """
 
@@ -30,6 +31,7 @@ class Case:
     says: str
     files: dict[str, bytes | Callable[[], bytes]] = field(default_factory=dict, hash=False)
     is_refused: bool = True
+    is_found_late: bool = False
 
     def write(self, folder):
         for name, content in self.files.items():

@@ -227,7 +227,9 @@ def bad_images():
 def of_images():
     for name, suffix, content in bad_images():
         first = {f"SEQ/img1/{number:06d}.{suffix}": content if number == 1 else PNG for number in (1, 2, 3)}
-        yield Case(f"first image: {name}", TEST, r"000001\.\w+", first | {"SEQ/gt/gt.txt": GOOD.encode()})
+        files = first | {"SEQ/gt/gt.txt": GOOD.encode()}
+        is_late = name in ("cut PNG", "cut BMP", "cut TIFF")  # whose headers are whole
+        yield Case(f"first image: {name}", TEST, r"000001\.\w+", files, is_found_late=is_late)
         yield Case(f"predict: {name}", (*PREDICT, f"clip/1.{suffix}"), r"clip/1\.\w+", {f"clip/1.{suffix}": content})
     files = {"SEQ/gt/gt.txt": GOOD.encode()}
     numbered = {"a": [1, 3], "no number": ["x"], "twice": [1, "01"]}
@@ -235,14 +237,14 @@ def of_images():
         images = {f"SEQ/img1/{number}.png": PNG for number in numbers}
         yield Case(f"images {name}", TEST, r"SEQ/img1", files | images)
     yield Case("no images", TEST, r"SEQ/img1", files | {"SEQ/img1/readme.txt": b"x"})
-    yield Case(
-        "images of another size",
-        TEST,
-        r"000002\.png",
-        sequence() | {"SEQ/img1/000002.png": encoded(picture(size=(9, 9)), "png")},
-    )
-    yield Case("a later image cut off", TEST, r"000003\.png", sequence() | {"SEQ/img1/000003.png": PNG[:60]})
-    yield Case("a later image of text", TEST, r"000002\.png", sequence() | {"SEQ/img1/000002.png": b"text"})
+    later = {
+        "of another size": ("000002.png", encoded(picture(size=(9, 9)), "png")),
+        "cut off": ("000003.png", PNG[:60]),
+        "of text": ("000002.png", b"text"),
+    }
+    for name, (image, content) in later.items():
+        files = sequence() | {f"SEQ/img1/{image}": content}
+        yield Case(f"a later image {name}", TEST, re.escape(image), files, is_found_late=True)
 
 
 def accepted_images():
@@ -304,7 +306,7 @@ def sound():
 
 def of_videos():
     rng = random.Random(11)
-    whole, matroska = video(), video(container="matroska")
+    whole, matroska, long = video(), video(container="matroska"), video(frames=24, container="matroska")
     broken = {
         "empty.mp4": b"",
         "text.mp4": b"no video\n" * 100,
@@ -341,7 +343,7 @@ def of_videos():
         "taken",
         {"a.mp4": whole, "taken": b"mine"},
     )
-    accepted = {"wrong.avi": whole, "no suffix": matroska, "cut off.mkv": matroska[: len(matroska) * 2 // 3]}
+    accepted = {"wrong.avi": whole, "no suffix": matroska, "cut off.mkv": long[: len(long) * 9 // 10]}
     for name, content in accepted.items():
         says = "damaged or cut off|cannot read" if name.startswith("cut") else ""
         yield Case(f"video {name}", (*PREDICT, name), says, {name: content}, is_refused=False)
