@@ -5,7 +5,7 @@
 Each trial starts a training in a process of its own, sends SIGKILL, starts the same command again and compares the end
 with that of a training that was left alone: weights, their averages, moments and learning rates in `last.ckpt`, the
 weights of `best.ckpt`, `metrics.csv` as a file, and the scalars that TensorBoard shows. The first trials die at a
-random moment of the time that a training takes, the others at a random time of a chosen place, see `dying_fit.py`.
+random moment of the time that its steps take, the others at a random time of a chosen place, see `dying_fit.py`.
 The processes are forked from this one, which has imported the program: that is most of what a short training takes.
 """
 
@@ -70,9 +70,9 @@ def wait_for(folder: Path, pattern: str, process: BaseProcess) -> None:
 
 
 def kill_after(seconds: float, folder: Path, flags: Sequence[str]) -> None:
-    """Start a training, and kill it some time after it has come to its run folder."""
+    """Start a training, and kill it some time after its first step."""
     process = start(folder, flags)
-    wait_for(folder, "config.yaml", process)
+    wait_for(folder, "metrics.csv", process)
     process.join(seconds)
     process.kill()
     process.join()
@@ -140,7 +140,7 @@ def trial(how: str, number: float, flags: list[str], expected: dict[str, Any]) -
             wrong = differences(resumed(folder, flags), expected)
         except RuntimeError as error:
             wrong = [str(error)]
-        moment = f"{number:.1f} s after the start" if how == "random" else f"{how}, {number:.0f}. time"
+        moment = f"{number:.1f} s after the first step" if how == "random" else f"{how}, {number:.0f}. time"
         print(
             f"killed: {moment}; going on from step {step}: {'DIFFERENT ' + ', '.join(wrong[:4]) if wrong else 'same'}",
             flush=True,
@@ -160,7 +160,7 @@ def main() -> int:
     dice = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         whole = start(Path(name), flags)
-        wait_for(Path(name), "config.yaml", whole)
+        wait_for(Path(name), "metrics.csv", whole)
         begin = time.monotonic()
         whole.join()
         if whole.exitcode:

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from main import main
 from scene_model.cli.run_folder import claim_run_folder
 
+RUN_FILES = [".lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"]
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -134,7 +135,7 @@ def test_without_a_logger_everything_else_is_in_place(small, in_tmp):
         main(["fit", *small, "--trainer.logger", "false"])
         names = names_in(in_tmp / "runs" / run)
         pictures = [name for name in names if name.startswith("val_images/")]
-        assert sorted({*names} - {*pictures}) == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"]
+        assert sorted({*names} - {*pictures}) == RUN_FILES
         assert pictures
     assert [path.name for path in in_tmp.iterdir()] == ["runs"]
 
@@ -145,7 +146,7 @@ def test_a_logger_by_class_path_logs_where_it_likes(small, in_tmp):
     (in_tmp / "logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
     for run in ("version_0", "version_1"):
         main(["fit", *small, "--config", "logger.yaml"])
-        assert names_in(in_tmp / "runs" / run)[:3] == ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"]
+        assert names_in(in_tmp / "runs" / run)[:4] == RUN_FILES
         assert (in_tmp / "elsewhere/lightning_logs" / run / "metrics.csv").is_file()
 
 
