@@ -67,7 +67,6 @@ OTHERS = {
     "trainer.strategy": ["dpp", "os.system"],
     "trainer.callbacks": ["7", "[os.system]", "[{class_path: subprocess.Popen, init_args: {args: [touch, executed]}}]"],
     "trainer.logger": ["os.system", "{class_path: subprocess.Popen, init_args: {args: [touch, executed]}}", "3"],
-    "trainer.default_root_dir": ["[a]", "{a: b}"],
     "seed_everything": ["-1", "x", "4294967296", ".nan"],
 }
 CLASSES = [
