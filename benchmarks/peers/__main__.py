@@ -90,6 +90,7 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
         print(f"{run.folder_name}: begins at {datetime.now():%H:%M}", flush=True)
         begin = time.perf_counter()
         done = systems[run.system].train_and_score(run, dataset, work / "runs" / run.folder_name)
+        done["command"] = done["command"].replace(f"{REPOSITORY}{os.sep}", "")
         results.add(described(run, options.threads) | done)
         write_report(results.entries, results.path)
         scores = ", ".join(f"{name} HOTA {fields['HOTA']:.3f}" for name, fields in done["scores"].items())
