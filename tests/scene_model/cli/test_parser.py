@@ -44,8 +44,14 @@ def test_flags_come_before_the_last_config_file_and_that_before_the_first(tmp_pa
     first.write_text("ckpt_path: a.ckpt\ntrainer: {default_root_dir: a}\n")
     last.write_text("ckpt_path: b.ckpt\nmodel: {debug: true}\n")
     files = ["fit", "--config", str(first), f"--config={last}"]
-    assert EarlyOptions.read(files) == EarlyOptions("b.ckpt", "a")
-    assert EarlyOptions.read([*files, "--ckpt_path", "c.ckpt"]) == EarlyOptions("c.ckpt", "a")
-    assert EarlyOptions.read([*files, "--ckpt_path=null"]) == EarlyOptions(None, "a")
-    assert EarlyOptions.read(["fit", "-c", str(first), "--ckpt_path"]) == EarlyOptions("a.ckpt", "a")
-    assert EarlyOptions.read([]) == EarlyOptions(None, None)
+
+    def paths(arguments):
+        options = EarlyOptions.read(arguments)
+        return options.ckpt_path, options.default_root_dir
+
+    assert paths(files) == ("b.ckpt", "a")
+    assert paths([*files, "--ckpt_path", "c.ckpt"]) == ("c.ckpt", "a")
+    assert paths([*files, "--ckpt_path=null"]) == (None, "a")
+    assert paths(["fit", "-c", str(first), "--ckpt_path"]) == ("a.ckpt", "a")
+    assert paths([]) == (None, None)
+    assert EarlyOptions.read(files).contents[1] == {"ckpt_path": "b.ckpt", "model": {"debug": True}}
