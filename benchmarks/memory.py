@@ -4,12 +4,12 @@
     python benchmarks/memory.py validation [-- flags of validate]
     python benchmarks/memory.py peaks [--rows base mot] [-- flags of fit]
 
-`growth` trains a tiny model with two workers and prints the memory of all processes together as steps go by, with a
-validation and a checkpoint every 50 steps: what they have asked for, swapped out or not, where a page that several
-share counts once (PSS). Pages of files, such as PyTorch's libraries, are left out: the system drops and reads them as
-it likes. `validation` prints the peak of validations of growing length. `peaks` prints the peak of two training steps
-against clip length, frame size, queries and gradient checkpointing, each in a process of its own, which reads its data
-itself.
+`growth` trains a tiny model with two workers and prints the memory of each process as steps go by, with a validation
+and a checkpoint every 50 steps: the resident pages that it has asked for. Pages of files, such as PyTorch's libraries,
+are left out: the system drops and reads them as it likes. What workers share with the main process since they were
+forked counts in each. `validation` prints the peak of validations of growing length. `peaks` prints the peak of two
+training steps against clip length, frame size, queries and gradient checkpointing, each in a process of its own, which
+reads its data itself.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GrowthPrinter(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if trainer.global_step % self.every == 0:
             workers = [process.pid for process in multiprocessing.active_children()]
-            main, rest = pss_mib(os.getpid()), [pss_mib(pid) for pid in workers]
+            main, rest = anonymous_mib(os.getpid()), [anonymous_mib(pid) for pid in workers]
             total = main + sum(rest)
             self.first = self.first or total
             parts = " + ".join(f"{mib:.1f}" for mib in (main, *rest))
@@ -67,9 +67,9 @@ class GrowthPrinter(Callback):
             )
 
 
-def pss_mib(pid: int) -> float:
+def anonymous_mib(pid: int) -> float:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(map(int, re.findall(r"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", rollup, re.MULTILINE))) / 1024
+    return sum(map(int, re.findall(r"^(?:Anonymous|Swap):\s+(\d+) kB", rollup, re.MULTILINE))) / 1024
 
 
 def growth(steps: int, flags: list[str]) -> None:
