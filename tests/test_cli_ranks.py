@@ -81,7 +81,7 @@ def torchrun(*command, cwd):
 
 @pytest.mark.slow
 def test_torchrun_trains_in_one_folder(small, tmp_path):
-    done = torchrun("fit", *small, *TWO, cwd=tmp_path)
+    done = torchrun("fit", *small, "--trainer.devices", "2", "--trainer.strategy", "ddp", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Done. Everything is in runs/version_0") == 1
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["version_0"]
