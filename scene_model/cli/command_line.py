@@ -1,37 +1,24 @@
-"""LightningCLI with the precedence that users expect: defaults < checkpoint < config files < flags.
-
-Stock Lightning lets a checkpoint beat the command line, and does not restore the data module.
-"""
+"""The commands: from options to a run folder, a trainer, and what it does."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from pydoc import locate
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from scene_model.cli.checkpoint import (
-    check_fit,
-    newest_last,
-    read_checkpoint,
-    run_options,
-    saved_options,
-)
-from scene_model.cli.early_options import EarlyOptions
-from scene_model.cli.named_classes import check_classes, named_modules, own_config
+from scene_model.cli.checkpoint import check_fit
+from scene_model.cli.checkpoint_parsing import CheckpointParsing, runs_root
 from scene_model.cli.parser import BriefErrorParser
 from scene_model.cli.ranks import check_ranks, ranks_end_together
-from scene_model.cli.resumption import Resumption
-from scene_model.cli.run_folder import inherited_folder, open_run_folder
+from scene_model.cli.run_folder import open_run_folder
 from scene_model.cli.run_lock import lock_run
 from scene_model.cli.run_logs import LogPosition, run_loggers
 from scene_model.cli.stop_signals import StopAtBatchEnd
@@ -39,14 +26,13 @@ from scene_model.cli.summary import summary
 from scene_model.errors import UserError
 from scene_model.network.backbone import weights_to_follow
 
-DEFAULT_ROOT = "runs"
 _DEFAULTS = {
     "predict": {"return_predictions": False},  # else all outputs of a video would stay in memory
     "test": {"verbose": False},  # callbacks print scores in a table of their own
 }
 
 
-class CheckpointCLI(LightningCLI):
+class CheckpointCLI(CheckpointParsing):
     """A command line whose checkpoints bring their options along.
 
     ``--ckpt_path last`` is the newest ``last.ckpt`` under ``trainer.default_root_dir``. Every command works in a run
@@ -69,10 +55,7 @@ class CheckpointCLI(LightningCLI):
         args: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.checkpoint: dict[str, Any] | None = None
-        self.resumed_folder: Path | None = None
         self.run_folder: Path | None = None
-        self.resumption = Resumption()
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # a user's own classes are found as under `python -m`
         super().__init__(
@@ -95,63 +78,6 @@ class CheckpointCLI(LightningCLI):
         for command, defaults in _DEFAULTS.items():
             if command in self._subcommand_parsers:
                 self._subcommand_parsers[command].set_defaults(defaults)
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse with the options of the checkpoint, if one is named, as defaults."""
-        assert isinstance(args, list)
-        command = next((argument for argument in args if argument in self.subcommands()), None)
-        early = EarlyOptions.read(args)
-        path = self._resolve(command, early) if command and early.ckpt_path is not None else None
-        if command and path:
-            self.checkpoint = read_checkpoint(path)
-            saved = saved_options(self.checkpoint)
-            contents = [*early.contents, *own_config(path, _root(early.default_root_dir))]
-            owners = {"model": self._model_class, "data": self._datamodule_class}
-            check_classes(saved, owners, named_modules(args, contents, saved))
-            if self.resumed_folder:
-                saved |= run_options(self.resumed_folder)
-                self.resumption = Resumption.of(self.checkpoint)
-            self._parse_over_checkpoint(parser, args, command, saved)
-        else:
-            self.config = parser.parse_args(args)
-        self.config[self.config.subcommand].ckpt_path = str(path) if path else None
-
-    def _resolve(self, command: str, early: EarlyOptions) -> Path | None:
-        """The checkpoint's file; None where ``fit`` was to go on with the last one and there is none."""
-        if early.ckpt_path != "last":
-            return Path(str(early.ckpt_path)).expanduser()
-        root = _root(early.default_root_dir)
-        fits = command == "fit"
-        path = newest_last(inherited_folder() or root if fits else root)
-        if path is None and not fits:
-            raise UserError(f"--ckpt_path last: there is no checkpoints/last.ckpt below {root}")
-        if path is None:
-            rank_zero_info(f"--ckpt_path last: there is no checkpoints/last.ckpt below {root}, so training starts anew")
-        elif fits:
-            self.resumed_folder = path.parent.parent
-            self.lock = lock_run(self.resumed_folder)  # before anything is read that another process could replace
-            rank_zero_info(f"--ckpt_path last: going on with {path}")
-        return path
-
-    def _parse_over_checkpoint(
-        self, parser: LightningArgumentParser, args: list[str], command: str, saved: Mapping[str, Any]
-    ) -> None:
-        """Parse, and parse again without the checkpoint's arguments for classes that have been replaced."""
-        subparser = self._subcommand_parsers[command]
-        own = {key: subparser.get_default(key) for key in saved if _class_of(saved[key])}
-        try:
-            subparser.set_defaults(dict(saved))
-        except KeyError as error:
-            raise UserError(f"--ckpt_path: the checkpoint holds options unknown to this program ({error})") from error
-        self.config = parser.parse_args(args)
-        chosen = {key: _class_of(self.config[command].get(key)) for key in own}
-        replaced = [key for key in own if chosen[key] not in (None, _class_of(saved[key]))]
-        if replaced:
-            subparser.set_defaults({key: own[key] and own[key].as_dict() for key in replaced})
-            self.config = parser.parse_args(args)
-
-    def _parse_ckpt_path(self) -> None:
-        """Replaces Lightning's, which lets the checkpoint beat the command line."""
 
     def _set_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")
@@ -176,7 +102,7 @@ class CheckpointCLI(LightningCLI):
         options = self._get(self.config_init, "trainer")
         if options.fast_dev_run:
             return super().instantiate_trainer(**kwargs)
-        with open_run_folder(_root(options.default_root_dir), self.resumed_folder) as folder:
+        with open_run_folder(runs_root(options.default_root_dir), self.resumed_folder) as folder:
             if options.logger in (None, True) and not options.barebones:
                 kwargs["logger"] = run_loggers(folder, self.resumption.logged)
             trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
@@ -245,20 +171,9 @@ class CheckpointCLI(LightningCLI):
             print(summary(self.run_folder, self.trainer))
 
 
-def _root(default_root_dir: str | Path | None) -> Path:
-    """The folder of all runs."""
-    return Path(default_root_dir or DEFAULT_ROOT).expanduser()
-
-
 def _user_error_behind(error: BaseException) -> UserError | None:
     """What a class said of its arguments, where jsonargparse has tried it as one of several types."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
     return cause
-
-
-def _class_of(option: Any) -> Any:
-    """The class that an option names, if it is one that names a class."""
-    path = option.get("class_path") if hasattr(option, "get") else None
-    return locate(path) if path else None
