@@ -151,7 +151,8 @@ class _Check:
     ) -> _Check:
         norms = torch.stack(torch._foreach_norm(list(gradients.values()))) if gradients else loss.new_zeros(0)
         is_bad = (~(loss.isfinite() & norms.isfinite().all())).float()
-        is_bad = trainer.strategy.reduce(is_bad, reduce_op="max")
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(is_bad, torch.distributed.ReduceOp.MAX)  # Lightning's waits for all processes
         return cls(batch, trainer.global_step + 1, loss, terms, list(gradients), norms, is_bad, _HostCopy(is_bad))
 
     def was_bad(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from scene_model.bad_step import BadStep, read_bad_step, where
 from scene_model.cli.user_errors import user_errors
-from scene_model.errors import NonFiniteError
+from scene_model.errors import NonFiniteError, UserError
 from scene_model.lightning_module import SceneModelLightningModule
 from scene_model.network.backward_checks import add_backward_checks
 from scene_model.training.head_adapter import COUNTS
@@ -23,8 +24,8 @@ _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 def replay(path: Path) -> str | None:
     """Find where the numbers of a saved step go wrong first: in the weights, the forward pass, the loss or backwards.
 
-    It runs on a GPU where the training did and there is one, else on the CPU; in the training's precision, without its
-    loss scaling.
+    It runs on a GPU where the training did and there is one, else on the CPU; in the training's precision where that is
+    32-true or mixed, without its loss scaling.
 
     Args:
         path: of the file that `callbacks.FiniteGuard` wrote.
@@ -86,6 +87,13 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"--import {module}: {error}") from error
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """The command line; returns 0 where something was found, 1 where all numbers are finite here."""
     parser = argparse.ArgumentParser(
@@ -93,8 +101,19 @@ def main(args: Sequence[str] | None = None) -> int:
         description="Replay a training step that went wrong, and name the first module that returns NaN or infinity.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="bad_step_<step>.pt, from the folder of the run")
-    path = parser.parse_args(args).file
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of your own whose classes the model uses, such as extra heads; may be repeated",
+    )
+    options = parser.parse_args(args)
+    path: Path = options.file
     with user_errors():
+        for module in options.modules:
+            _import(module)
         found = replay(path)
         step = read_bad_step(path)
     print(f"batch: {where(step.batch)}")

@@ -77,7 +77,8 @@ def _resolve(path: Any, key: str, modules: Collection[str]) -> Any:
     if path.rpartition(".")[0] not in modules:
         raise UserError(
             f"{key} is of class {path[:200]}, whose module is not imported: a checkpoint alone runs no code; if you "
-            f"trust it, name the class, with --{key} {path[:200]} or in a --config, or import its module in Python"
+            f"trust it, name the class, with --{key} {path[:200]} or in a --config; in Python import its module, for a "
+            "replay name that with --import"
         )
     try:
         found = locate(path)

@@ -110,6 +110,18 @@ def test_last_goes_on_in_the_folder_of_that_run(small, in_tmp, logged, capsys, c
     assert yaml.safe_load((in_tmp / "runs/version_0/config.yaml").read_text())["ckpt_path"] is None
 
 
+@pytest.mark.slow
+def test_a_resumed_run_may_have_another_strategy(small, in_tmp, capsys):
+    single = "lightning.pytorch.strategies.SingleDeviceStrategy"
+    main(["fit", *small, f"--trainer.strategy={single}", "--trainer.strategy.device=cpu"])
+    capsys.readouterr()
+    strategy = "--trainer.strategy=lightning.pytorch.strategies.DDPStrategy"
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--ckpt_path", "last", strategy, "--print_config"])
+    assert end.value.code == 0
+    assert "DDPStrategy" in capsys.readouterr().out
+
+
 def test_last_of_a_config_file_takes_the_newest_run_and_the_last_file_decides(small, trained, in_tmp):
     (in_tmp / "a.yaml").write_text("ckpt_path: nowhere.ckpt\n")
     (in_tmp / "b.yaml").write_text(f"ckpt_path: last\ntrainer: {{default_root_dir: '{trained.parent}'}}\n")

@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--scenes", type=int, default=2048, help="synthetic: of which YOLO gets 8 images each")
     parser.add_argument("--yolo-epochs", type=int, default=20, help="synthetic: that its images make within the budget")
     parser.add_argument("--small", action="store_true", help="synthetic: short sequences, for a quick try")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, default=Path("runs/peers"), help="folder for data and checkpoints")
     parser.add_argument("--results", type=Path, default=Path("runs/peers/results.json"))
     return parser.parse_args(arguments[:split]), list(arguments[split + 1 :])
@@ -84,17 +85,34 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
     systems: dict[str, Ours | Yolo] = {options.name: Ours(flags, environment), YOLO: Yolo(environment)}
     names = [options.name if system == "ours" else YOLO for system in options.systems]
     for run in planned(dataset.name, names, options.minutes, options.seeds):
-        if results.holds(run):
+        settings = settings_of(options, flags, run.system == YOLO)
+        if results.holds(run, settings):
             print(f"{run.folder_name}: finished before")
             continue
         print(f"{run.folder_name}: begins at {datetime.now():%H:%M}", flush=True)
         begin = time.perf_counter()
         done = systems[run.system].train_and_score(run, dataset, work / "runs" / run.folder_name)
         done["command"] = done["command"].replace(f"{REPOSITORY}{os.sep}", "")
-        results.add(described(run, options.threads) | done)
+        results.add(described(run, options.threads) | {"settings": settings} | done)
         write_report(results.entries, results.path)
         scores = ", ".join(f"{name} HOTA {fields['HOTA']:.3f}" for name, fields in done["scores"].items())
         print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {scores}", flush=True)
+
+
+def settings_of(options: argparse.Namespace, flags: Sequence[str], is_yolo: bool) -> dict[str, Any]:
+    """What the scores of a run depend on, beside its name, minutes and seed."""
+    if options.data == "synthetic":
+        data = {"small": options.small}
+    else:
+        data = {part: list(getattr(options, f"{part}_frames")) for part in PETS}
+        data |= {"sequences": Path(options.root).resolve().name, "classes": options.classes}
+    own = ("imgsz", "scenes", "yolo_epochs") if is_yolo else ()
+    return {
+        "threads": options.threads,
+        **data,
+        **{name: getattr(options, name) for name in own},
+        "flags": [] if is_yolo else list(flags),
+    }
 
 
 def described(run: Run, threads: int) -> Entry:

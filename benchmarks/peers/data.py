@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -71,7 +72,8 @@ def mot_dataset(
         UserError: the parts share frames or are not in the sequences.
     """
     _check_apart(ranges)
-    folder = work / "-".join([name, *(f"{first}_{last}" for first, last in ranges.values())])
+    place = f"{zlib.crc32(str(Path(root).resolve()).encode()):08x}"
+    folder = work / "-".join([name, place, *(f"{first}_{last}" for first, last in ranges.values()), *classes])
     sources = {part: MOTChallenge(root, frames, classes) for part, frames in ranges.items()}
     if not (folder / "done").is_file():
         shutil.rmtree(folder, ignore_errors=True)

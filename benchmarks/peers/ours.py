@@ -22,6 +22,8 @@ from benchmarks.peers.results import Run
 from benchmarks.peers.scoring import Fields, choose_threshold, score_tracks
 
 CALIBRATION_STEPS = 24
+CALIBRATION_MARGIN = 1.05
+"""The first steps are quicker than those that follow."""
 MAX_VALIDATION_SHARE = 0.2
 GRACE = 1.05
 """A training that takes longer than its budget by this factor is stopped."""
@@ -99,6 +101,7 @@ class Ours:
         before, after = moments[CALIBRATION_STEPS // 3 : CALIBRATION_STEPS], moments[CALIBRATION_STEPS:]
         steps = [last - first for part in (before, after) for first, last in pairwise(part)]
         step_seconds = sum(steps) / len(steps)
+        step_seconds *= CALIBRATION_MARGIN
         return step_seconds, max(0.0, after[0] - before[-1] - step_seconds)
 
     def _score(self, dataset: Dataset, checkpoint: Path, folder: Path) -> dict[str, Any]:

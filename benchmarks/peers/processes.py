@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,11 +50,12 @@ def run_limited(command: Sequence[str], log: Path, environment: Mapping[str, str
     """
     process = _start(command, log, environment)
     in_time = True
-    while process.poll() is None:
-        time.sleep(0.2)
-        if in_time and begin.is_file() and time.time() - begin.stat().st_mtime > seconds:
-            in_time = False
-            process.send_signal(signal.SIGTERM)
+    with _killed_on_error(process):
+        while process.poll() is None:
+            time.sleep(0.2)
+            if in_time and begin.is_file() and time.time() - begin.stat().st_mtime > seconds:
+                in_time = False
+                process.send_signal(signal.SIGTERM)
     _finished(process, command, log, allowed=(0,) if in_time else (0, 143))
     return in_time
 
@@ -69,13 +71,20 @@ def _start(command: Sequence[str], log: Path, environment: Mapping[str, str]) ->
         return subprocess.Popen(command, cwd=REPOSITORY, env=dict(environment), stdout=output, stderr=subprocess.STDOUT)
 
 
-def _finished(process: subprocess.Popen[bytes], command: Sequence[str], log: Path, allowed: Sequence[int]) -> str:
+@contextmanager
+def _killed_on_error(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ctrl-C included: nothing goes on behind the user's back."""
     try:
-        code = process.wait()
-    except BaseException:  # Ctrl-C: nothing goes on behind the user's back
+        yield
+    except BaseException:
         process.kill()
         process.wait()
         raise
+
+
+def _finished(process: subprocess.Popen[bytes], command: Sequence[str], log: Path, allowed: Sequence[int]) -> str:
+    with _killed_on_error(process):
+        code = process.wait()
     said = log.read_text(errors="replace")
     if code not in allowed:
         raise CommandError(f"{' '.join(command)}\nended with {code}; {log} ends with\n{said[-2000:]}")

@@ -75,9 +75,24 @@ class ResultsFile:
             raise UserError(f"{self.path}: expected the results of earlier runs ({error!r})") from error
         return entries
 
-    def holds(self, run: Run) -> bool:
-        """Whether a run is finished."""
-        return any(Run.of(entry) == run for entry in self.entries)
+    def holds(self, run: Run, settings: dict[str, Any]) -> bool:
+        """Whether a run is finished.
+
+        Args:
+            run: the run.
+            settings: all else that its scores depend on.
+
+        Raises:
+            UserError: it is, with other settings.
+        """
+        earlier = [entry["settings"] for entry in self.entries if Run.of(entry) == run]
+        for name, value in earlier[0].items() if earlier else ():
+            if settings.get(name) != value:
+                raise UserError(
+                    f"{self.path}: holds {run.folder_name} with {name} {value}, now it is {settings.get(name)}: "
+                    "expected another --name or another file for --results"
+                )
+        return bool(earlier)
 
     def add(self, entry: Entry) -> None:
         """Takes a finished run, in the place of an older one of the same name, and writes the file."""

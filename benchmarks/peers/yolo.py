@@ -74,7 +74,8 @@ class Yolo:
         if dataset.yolo_epochs is not None:
             images = images_for(dataset.yolo_epochs, seconds, batch_seconds, validation_seconds, images)
         epoch_seconds = math.ceil(images / BATCH) * batch_seconds + validation_seconds
-        options |= {"epochs": max(1, round(seconds / epoch_seconds)), "fraction": images, "time": seconds / 3600}
+        # With one epoch its `time` would have no say.
+        options |= {"epochs": max(2, round(seconds / epoch_seconds)), "fraction": images, "time": seconds / 3600}
         trained = self._worker("train", folder / "fit", options)
         weights = folder / "fit" / "weights"
         return {

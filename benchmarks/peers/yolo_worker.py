@@ -156,14 +156,24 @@ def _table(frames: Iterable[np.ndarray[Any, np.dtype[np.float64]]]) -> MotTable:
     return MotTable.of_tracks(numbers, rows[:, 0].astype(np.int64), rows[:, 1:5], rows[:, 5], rows[:, 6])
 
 
+def use_threads(number: int) -> None:
+    """Gives ultralytics as many threads as ours has; by itself it takes one less than the machine has cores."""
+    from ultralytics.utils import torch_utils
+
+    torch_utils.NUM_THREADS = number
+    torch.set_num_threads(number)
+
+
 def main() -> None:
     job_path, report = map(Path, sys.argv[1:])
     job = json.loads(job_path.read_text())
     keep_freed_memory()  # as our command line does: the comparison is not one of memory allocators
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     prepare_settings()
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    use_threads(threads)
     work: dict[str, Callable[..., dict[str, Any]]] = {"train": train, "detect": detect, "track": track}
     done = work[job["what"]](Path(job["output"]), **job["options"])
+    assert torch.get_num_threads() == threads, "ultralytics has changed the number of threads"
     report.write_text(json.dumps(done))
 
 

@@ -90,7 +90,7 @@ class CheckpointParsing(LightningCLI):
         chosen = {key: _class_of(self.config[command].get(key)) for key in own}
         replaced = [key for key in own if chosen[key] not in (None, _class_of(saved[key]))]
         if replaced:
-            subparser.set_defaults({key: own[key] and own[key].as_dict() for key in replaced})
+            subparser.set_defaults({key: _plain(own[key]) for key in replaced})
             self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
@@ -100,6 +100,11 @@ class CheckpointParsing(LightningCLI):
 def runs_root(default_root_dir: str | Path | None) -> Path:
     """The folder of all runs."""
     return Path(default_root_dir or DEFAULT_ROOT).expanduser()
+
+
+def _plain(default: Any) -> Any:
+    """A default as the parser takes it."""
+    return default.as_dict() if hasattr(default, "as_dict") else default
 
 
 def _class_of(option: Any) -> Any:

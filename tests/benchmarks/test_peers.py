@@ -26,7 +26,8 @@ def entry(system="ours", minutes=10.0, seed=0, **scores):
     names = ("HOTA", "DetA", "DetRe", "DetPr", "AssA", "IDF1", "IDSW", "map_50", "frames_per_second")
     fields = dict.fromkeys(names, 0.5) | {"threshold": 0.3, "IDSW": 7.0} | scores
     run_ = {"dataset": "pets", "system": system, "minutes": minutes, "seed": seed}
-    return {**run_, "real_minutes": minutes, "ended_by_itself": True, "scores": {system: fields}}
+    rest = {"settings": {"threads": 2}, "real_minutes": minutes, "ended_by_itself": True}
+    return {**run_, **rest, "scores": {system: fields}}
 
 
 @pytest.fixture
@@ -138,9 +139,12 @@ def test_systems_take_turns_in_coming_first():
 def test_finished_runs_are_known_after_a_new_start(tmp_path):
     ResultsFile(tmp_path / "results.json").add(entry(seed=1))
     again = ResultsFile(tmp_path / "results.json")
-    assert again.holds(Run("pets", "ours", 10, 1))
+    assert again.holds(Run("pets", "ours", 10, 1), {"threads": 2})
+    assert not again.holds(Run("pets", "ours", 10, 7), {"threads": 2})
+    with pytest.raises(UserError, match="with threads 2, now it is 1"):
+        again.holds(Run("pets", "ours", 10, 1), {"threads": 1})
     others = Run("pets", "ours", 10, 2), Run("pets", "ours", 5, 1), Run("mot", "ours", 10, 1), Run("pets", "x", 10, 1)
-    assert not any(map(again.holds, others))
+    assert not any(again.holds(other, {"threads": 2}) for other in others)
 
 
 def test_a_run_that_is_killed_leaves_the_results_as_they_were(tmp_path, monkeypatch):
@@ -229,6 +233,21 @@ def test_a_failing_command_says_what_it_said(tmp_path):
 def test_all_systems_get_the_same_threads(tmp_path):
     said = run(python("import os; print(os.environ['OMP_NUM_THREADS'])"), tmp_path / "log", thread_environment(3))
     assert said.strip() == "3"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_installed(), reason='needs ultralytics: pip install -e ".[benchmarks]"')
+def test_ultralytics_keeps_the_number_of_threads(tmp_path):
+    code = """
+import torch
+from benchmarks.peers.yolo_worker import prepare_settings, use_threads
+prepare_settings()
+use_threads(3)
+from ultralytics.utils.torch_utils import select_device
+select_device("cpu", verbose=False)
+print("threads:", torch.get_num_threads())"""
+    environment = thread_environment(3, {"YOLO_CONFIG_DIR": str(tmp_path / "settings")})
+    assert "threads: 3" in run(python(code), tmp_path / "log", environment)
 
 
 def test_minutes_of_training_are_those_between_two_files(tmp_path):

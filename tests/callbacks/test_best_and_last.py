@@ -205,11 +205,11 @@ def test_a_full_disk_ends_the_training_in_one_sentence_and_leaves_the_old_file(m
     module = Scripted(0.1, 0.2)
     module.register_parameter("big", big)
     trainer = make_trainer(BestAndLast("val/score"), fill, enable_checkpointing=True)
-    with pytest.raises(UserError) as error:
-        try:
+    try:
+        with pytest.raises(UserError) as error:
             trainer.fit(module, loader(), loader(1))
-        finally:
-            fill.disk.__exit__(None, None, None)
+    finally:
+        fill.disk.__exit__(None, None, None)
     assert str(error.value).startswith(f"{tmp_path}/checkpoints/best.ckpt: cannot be written (File too large)")
     assert steps(tmp_path / "checkpoints") == {"best.ckpt": STEPS, "last.ckpt": STEPS}
 

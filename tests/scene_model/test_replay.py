@@ -142,6 +142,15 @@ def test_the_command_names_batch_and_module(tmp_path, capsys):
     assert "extra_heads.0.root" in out
 
 
+def test_modules_are_imported_by_name_only(tmp_path, monkeypatch, capsys):
+    (tmp_path / "heads_of_mine.py").write_text("raise ImportError('seen')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path / "bad.pt"), "--import", "heads_of_mine"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: --import heads_of_mine: seen\n"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"text", {"state_dict": {}}])
 def test_files_that_are_none(content, tmp_path, capsys):
     path = tmp_path / "bad.pt"
