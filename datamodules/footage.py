@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from datamodules.image_files import read_upright
+from datamodules.image_files import read_upright, scaled_to
 from scene_model.batch import SequenceInfo
 from scene_model.errors import UserError
 
@@ -48,7 +47,7 @@ class Footage(ABC):
                 unreadable.add(number)
             elif frame.shape[1:] != (height, width):
                 scaled.add(number)
-                frame = F.resize(frame, [height, width], antialias=True)
+                frame = scaled_to(frame, (height, width))
             yield frame
         if unreadable.count:
             warnings.warn(f"{self.path}: cannot read {unreadable}: left out", stacklevel=2)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import get_worker_info
+from torchvision.transforms.v2 import functional as F
 
 from scene_model.errors import UserError
 
@@ -28,23 +29,20 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
+def read_image(path: Path) -> Tensor:
     """Decodes an image file: uint8 ``[3, H, W]``, RGB, oriented as stored.
 
-    Args:
-        path: the file.
-        size: (height, width) that it must have; null takes any that is not absurd.
-
     Raises:
-        UserError: the file cannot be read or decoded, or its header claims another size (found before any memory is
+        UserError: the file cannot be read or decoded, or its header claims an absurd size (found before any memory is
             spent on it).
     """
     with _opened(path) as image:
-        found = image.height, image.width
-        if size not in (None, found):
-            (height, width), (found_height, found_width) = size, found
-            raise UserError(f"{path}: expected {width}x{height} pixels as before, found {found_width}x{found_height}")
         return _decode(path, image, _rgb)
+
+
+def scaled_to(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """A frame ``[3, h, w]`` scaled to `size`, (height, width)."""
+    return F.resize(frame, list(size), antialias=True)
 
 
 def read_upright(path: Path) -> Tensor:

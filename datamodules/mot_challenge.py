@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.image_files import FrameCache, read_image
+from datamodules.image_files import FrameCache, read_image, scaled_to
 from datamodules.mot_folder import SequenceFolder, find_sequences, read_folder
 from datamodules.source import Source
 from scene_model.batch import SequenceInfo, SequenceTruth, TargetFrame
@@ -25,8 +26,9 @@ class MOTChallenge(Source):
     """One sequence folder in MOTChallenge layout, or a folder of them.
 
     A sequence holds ``img1/000001.jpg, ...`` (jpg or png) and ``gt/gt.txt``. ``seqinfo.ini`` is optional: what it does
-    not say comes from the images (and 30 frames per second), what it says must agree with them. Where ``gt/labels.txt``
-    names the classes, one per line, as CVAT's export "MOT 1.1" does, those names hold instead of MOTChallenge's.
+    not say comes from the images (and 30 frames per second), what it says must agree with the first of them; those of
+    another size are scaled, with a warning. Where ``gt/labels.txt`` names the classes, one per line, as CVAT's export
+    "MOT 1.1" does, those names hold instead of MOTChallenge's.
 
     Objects of `classes` are targets. Those with conf 0 and the benchmark's distractors (people on vehicles, static
     people, reflections, ...) are targets with ``ignore`` set, labelled 0 where their own class does not count; other
@@ -60,6 +62,7 @@ class MOTChallenge(Source):
         self.require_annotations = require_annotations
         self.cache_bytes = cache_bytes
         self._cache = FrameCache(cache_bytes)
+        self._told_of_sizes: set[int] = set()
 
     @property
     def class_names(self) -> list[str]:  # noqa: D102
@@ -72,11 +75,24 @@ class MOTChallenge(Source):
         """Frame `index` (0-based): uint8 ``[3, H, W]``, RGB, shared with the cache: not to be changed in place.
 
         Raises:
-            UserError: the image is damaged or of another size than the sequence's first.
+            UserError: the image is damaged.
         """
+        return self._cache.get((sequence, index), lambda: self._read_frame(sequence, index))
+
+    def _read_frame(self, sequence: int, index: int) -> Tensor:
         source = self._sequences[sequence]
         path, size = source.folder.image(source.first + index), (source.info.height, source.info.width)
-        return self._cache.get((sequence, index), lambda: read_image(path, size))
+        frame = read_image(path)
+        if frame.shape[1:] == size:
+            return frame
+        if sequence not in self._told_of_sizes:
+            self._told_of_sizes.add(sequence)
+            warnings.warn(
+                f"{path}: expected {size[1]}x{size[0]} pixels as before, found {frame.shape[2]}x{frame.shape[1]}; such "
+                "frames are scaled, and their boxes taken to be in the pixels of the others",
+                stacklevel=2,
+            )
+        return scaled_to(frame, size)
 
     def targets(self, sequence: int, index: int) -> TargetFrame:  # noqa: D102
         return self._sequences[sequence].objects.frame(index)

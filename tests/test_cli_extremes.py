@@ -143,14 +143,16 @@ def test_predicts_images_that_differ_in_size(trained, mixed, in_tmp):
     assert set(table.frames) == set(range(5))
 
 
-def test_does_not_train_on_images_that_differ_in_size(small_model, small_run, in_tmp, capsys):
-    """Boxes are in pixels: of which of the sizes, nobody can tell."""
+@pytest.mark.slow
+def test_trains_on_a_video_whose_frames_differ_in_size(small_model, small_run, in_tmp, logged):
     case = Case()
     write_sequences(in_tmp / "data", case)
-    image = in_tmp / "data/S0/img1/000003.png"
-    Image.new("RGB", (64, 96)).save(image)
-    with pytest.raises(SystemExit) as exit_:
-        main(["fit", *small_model, *small_run, *sources("data", case)])
-    assert exit_.value.code == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "S0/img1/000003.png: expected 96x64 pixels as before, found 64x96" in error
+    for number, size in enumerate([(64, 96), (31, 33)], start=2):
+        Image.new("RGB", size).save(in_tmp / f"data/S0/img1/{number:06d}.png")
+    with pytest.warns(UserWarning, match=r"such frames are scaled"):
+        cli = main(["fit", *small_model, *small_run, *sources("data", case), "--trainer.limit_train_batches", "1"])
+    assert cli.trainer.global_step == 1
+    assert any("val/total" in row for row in logged(in_tmp / "runs/version_0"))
+    with pytest.warns(UserWarning, match="scaled"):
+        main(["predict", "--ckpt_path", "last", "--data.predict_path", "data", *ALL_QUERIES])
+    assert len(read_mot(in_tmp / "runs/version_1/tracks/S0.txt", ground_truth=False)) > 0

@@ -68,7 +68,7 @@ def ranks_end_together(trainer: Trainer) -> Iterator[None]:
         yield
         ranks.wait()
     except BaseException as error:
-        is_lost = isinstance(error, DistError) or (isinstance(error, RuntimeError) and bool(_LOST.search(str(error))))
+        is_lost = trainer.world_size > 1 and _tells_of_a_lost_rank(error)
         if is_lost:
             ranks.wait_for_a_failure(patience=2)
         ranks.end(patience=_GRACE if isinstance(error, SIGTERMException) else 0)
@@ -158,6 +158,10 @@ class _Launcher(_SubprocessScriptLauncher):
 
 def _launches(trainer: Trainer) -> bool:
     return isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
+
+
+def _tells_of_a_lost_rank(error: BaseException) -> bool:
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and bool(_LOST.search(str(error))))
 
 
 def _lost_sentence(trainer: Trainer, error: BaseException) -> str:

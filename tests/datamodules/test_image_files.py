@@ -54,7 +54,7 @@ def png_of_size(width, height):
 def test_every_mode_becomes_rgb_of_bytes(tmp_path, name, mode, color):
     path = save(tmp_path / name, mode)
     assert image_size(path) == (6, 8)
-    frame = read_image(path, (6, 8))
+    frame = read_image(path)
     assert frame.dtype == torch.uint8
     assert frame.shape == (3, 6, 8)
     assert frame[:, 2, 2].tolist() == color
@@ -88,7 +88,7 @@ def test_images_are_taken_as_stored_or_as_viewers_show_them(tmp_path, name):
     stored = Image.new("RGB", (16, 8), (250, 250, 250))
     stored.paste((0, 0, 0), (0, 0, 8, 8))
     stored.save(tmp_path / name, exif=exif)
-    frame = read_image(tmp_path / name, (8, 16))
+    frame = read_image(tmp_path / name)
     assert frame[0, :, 2].max() < 10 < 240 < frame[0, :, 13].min()
     upright = read_upright(tmp_path / name)
     assert torch.equal(upright, frame.rot90(-1, (1, 2)))
@@ -103,7 +103,7 @@ def test_truncated_image(tmp_path, name):
     path.write_bytes(path.read_bytes()[:2000])
     assert image_size(path) == (60, 80)
     with pytest.raises(UserError, match=rf"{name}: the image is damaged"):
-        read_image(path, (60, 80))
+        read_image(path)
 
 
 NOISE = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
@@ -154,24 +154,22 @@ def test_one_flipped_byte_and_a_tail_of_zeros(tmp_path):
 def test_absurd_size_is_refused_before_memory_is_spent(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_of_size(100_000, 100_000))
-    with pytest.raises(UserError, match=r"bomb\.png: .* absurd size"):
-        image_size(path)
-    path.write_bytes(png_of_size(9000, 9000))
-    with pytest.raises(UserError, match=r"bomb\.png: expected 8x6 pixels as before, found 9000x9000"):
-        read_image(path, (6, 8))
+    for read in (image_size, read_image):
+        with pytest.raises(UserError, match=r"bomb\.png: .* absurd size"):
+            read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x10JF"])
 def test_no_image(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    for read in (image_size, lambda path: read_image(path, (6, 8))):
+    for read in (image_size, read_image):
         with pytest.raises(UserError, match=r"a\.jpg: expected an image"):
             read(path)
 
 
 def test_missing_file(tmp_path):
-    for read in (image_size, lambda path: read_image(path, (6, 8))):
+    for read in (image_size, read_image):
         with pytest.raises(UserError, match=r"a\.jpg: cannot be read"):
             read(tmp_path / "a.jpg")
 

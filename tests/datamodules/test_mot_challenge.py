@@ -157,12 +157,21 @@ def test_bad_row_names_file_and_line(tmp_path):
 def test_bad_images_are_named_when_they_are_read(tmp_path):
     path = make_sequence(tmp_path / "a")
     (path / "img1/000002.png").write_bytes(b"no image")
-    Image.new("L", (20, 40)).save(path / "img1/000003.png")
     source = MOTChallenge(str(path))
     with pytest.raises(UserError, match=r"000002\.png: expected an image"):
         source.frame(0, 1)
-    with pytest.raises(UserError, match=r"000003\.png: expected 40x20 pixels as before, found 20x40"):
-        source.frame(0, 2)
+
+
+def test_frames_of_another_size_are_scaled_with_one_warning(tmp_path):
+    path = make_sequence(tmp_path / "a")
+    for number in (2, 3):
+        Image.new("L", (20, 40), 100 * number - 100).save(path / f"img1/00000{number}.png")
+    source = MOTChallenge(str(path), cache_bytes=0)
+    with pytest.warns(UserWarning, match=r"000002\.png: expected 40x20 pixels as before, found 20x40") as told:
+        frames = [source.frame(0, index) for index in range(4)]
+    assert len(told) == 1
+    assert {frame.shape for frame in frames} == {(3, 20, 40)}
+    assert (frames[2] == 200).all()
 
 
 def test_cache_and_pickling(tmp_path):

@@ -238,7 +238,6 @@ def of_images():
         yield Case(f"images {name}", TEST, r"SEQ/img1", files | images)
     yield Case("no images", TEST, r"SEQ/img1", files | {"SEQ/img1/readme.txt": b"x"})
     later = {
-        "of another size": ("000002.png", encoded(picture(size=(9, 9)), "png")),
         "cut off": ("000003.png", PNG[:60]),
         "of text": ("000002.png", b"text"),
     }
@@ -278,6 +277,8 @@ def of_accepted_images():
         files,
         is_refused=False,
     )
+    files = sequence() | {"SEQ/img1/000002.png": encoded(picture(size=(9, 9)), "png")}
+    yield Case("a later image of another size", TEST, "such frames are scaled", files, is_refused=False)
     files = {"clip/1.png": PNG, "clip/2.png": encoded(picture(size=(50, 70)), "png")}
     yield Case("predict: sizes that differ", (*PREDICT, "clip"), "scaled frame 2", files, is_refused=False)
 

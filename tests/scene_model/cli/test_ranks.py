@@ -82,7 +82,7 @@ def trainer(rank=0, world_size=1):
     ],
 )
 def test_a_lost_connection_is_a_sentence(capsys, error, sentence):
-    with pytest.raises(SystemExit) as exit_, ranks_end_together(trainer()):
+    with pytest.raises(SystemExit) as exit_, ranks_end_together(trainer(world_size=2)):
         raise RuntimeError(error)
     assert exit_.value.code == 1
     assert capsys.readouterr().err == f"error: rank 0 has waited for another rank{sentence}{OVER}"
@@ -92,6 +92,11 @@ def test_a_lost_connection_is_a_sentence(capsys, error, sentence):
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error), match="planted"), ranks_end_together(trainer()):
         raise error
+
+
+def test_a_process_by_itself_has_lost_nobody():
+    with pytest.raises(RuntimeError, match="Broken pipe"), ranks_end_together(trainer()):
+        raise RuntimeError("Broken pipe, planted")
 
 
 def test_torchrun_has_started_as_many_as_there_are_devices(monkeypatch):
