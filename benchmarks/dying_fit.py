@@ -1,8 +1,7 @@
 """Places of the program where a training can be told to kill itself by SIGKILL, at the n-th time that it comes there.
 
 step: before a training step; validation: before a step of a validation; write: when half of a checkpoint is written;
-rename: when a checkpoint is complete, before it is put in its place; renamed: when it is there, before anything else;
-end: after the training.
+rename: when a checkpoint is complete, before it is put in its place; renamed: when it is there, before anything else.
 """
 
 from __future__ import annotations
@@ -73,5 +72,4 @@ PLACES: dict[str, Callable[[int], None]] = {
     "write": die_half_written,
     "rename": lambda times: die_before(os, "replace", times, is_last),
     "renamed": die_renamed,
-    "end": lambda times: die_before(program.SceneCLI, "after_fit", times),
 }
