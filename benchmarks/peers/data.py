@@ -72,32 +72,36 @@ def mot_dataset(
         UserError: the parts share frames or are not in the sequences.
     """
     _check_apart(ranges)
-    place = f"{zlib.crc32(str(Path(root).resolve()).encode()):08x}"
-    folder = work / "-".join([name, place, *(f"{first}_{last}" for first, last in ranges.values()), *classes])
+    where = f"{zlib.crc32(str(Path(root).resolve()).encode()):08x}"
+    folder = work / "-".join([name, where, *(f"{first}_{last}" for first, last in ranges.values()), *classes])
     sources = {part: MOTChallenge(root, frames, classes) for part, frames in ranges.items()}
     if not (folder / "done").is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        sequences = [read_folder(path) for path in find_sequences(root)]
         for part, source in sources.items():
-            first = ranges[part][0] - 1
-
-            def link(sequence: int, frame: int, place: Path, first: int = first) -> None:
-                image = sequences[sequence].image(first + frame)
-                place.with_suffix(image.suffix).symlink_to(image)
-
-            write_mot_folder(source, folder / part, link)
-            for number, sequence in enumerate(sequences):
-                labels = sequence.annotations.with_name("labels.txt")
-                if labels.is_file():
-                    shutil.copy(labels, folder / part / source.sequences()[number].name / "gt")
-            if part != "val":
-                write_yolo(source, folder / "yolo", part, link)
+            _write_part(source, root, ranges[part][0] - 1, folder, part)
         _finish(folder, classes)
     flags = ["--config", "config/base.yaml", "--config", "config/mot.yaml"]
     flags += ["--data.train.root", str(folder / "train"), "--data.val.root", str(folder / "tune")]
     flags += [f"--data.{part}.classes={classes}" for part in ("train", "val")]
     num_images = sum(info.num_frames for info in sources["train"].sequences())
     return Dataset(name, classes, flags, folder / "yolo.yaml", num_images, None, imgsz, folder / "tune", folder / "val")
+
+
+def _write_part(source: MOTChallenge, root: str, first: int, folder: Path, part: str) -> None:
+    """Writes one part for all systems, with links to the images of `root`, of which it begins at frame `first`."""
+    sequences = [read_folder(path) for path in find_sequences(root)]
+
+    def link(sequence: int, frame: int, place: Path) -> None:
+        image = sequences[sequence].image(first + frame)
+        place.with_suffix(image.suffix).symlink_to(image)
+
+    write_mot_folder(source, folder / part, link)
+    for info, sequence in zip(source.sequences(), sequences, strict=True):
+        labels = sequence.annotations.with_name("labels.txt")
+        if labels.is_file():
+            shutil.copy(labels, folder / part / info.name / "gt")
+    if part != "val":
+        write_yolo(source, folder / "yolo", part, link)
 
 
 def synthetic_dataset(

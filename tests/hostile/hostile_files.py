@@ -305,10 +305,10 @@ def sound():
     return file.getvalue()
 
 
-def of_videos():
+def broken_videos():
     rng = random.Random(11)
-    whole, matroska, long = video(), video(container="matroska"), video(frames=24, container="matroska")
-    broken = {
+    whole, matroska = video(), video(container="matroska")
+    return {
         "empty.mp4": b"",
         "text.mp4": b"no video\n" * 100,
         "zeros.avi": bytes(5000),
@@ -327,8 +327,12 @@ def of_videos():
         "random.mkv": rng.randbytes(4000),
         "cut.mkv": matroska[:100],
     }
-    for name, content in broken.items():
+
+
+def of_videos():
+    for name, content in broken_videos().items():
         yield Case(f"video {name}", (*PREDICT, name), re.escape(name), {name: content})
+    whole = video()
     yield Case("a folder of broken videos", (*PREDICT, "clips"), "clips", {"clips/a.mp4": b"", "clips/b.avi": b"x"})
     yield Case("an empty folder", (*PREDICT, "clips"), "clips", {"clips/readme.txt": b"x"})
     yield Case("a sequence without images", (*PREDICT, "SEQ"), "SEQ", {"SEQ/gt/gt.txt": b""})
@@ -344,6 +348,10 @@ def of_videos():
         "taken",
         {"a.mp4": whole, "taken": b"mine"},
     )
+
+
+def of_accepted_videos():
+    whole, matroska, long = video(), video(container="matroska"), video(frames=24, container="matroska")
     accepted = {"wrong.avi": whole, "no suffix": matroska, "cut off.mkv": long[: len(long) * 9 // 10]}
     for name, content in accepted.items():
         says = "damaged or cut off|cannot read" if name.startswith("cut") else ""
@@ -363,3 +371,4 @@ def cases():
     yield from of_images()
     yield from of_accepted_images()
     yield from of_videos()
+    yield from of_accepted_videos()
