@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scene_model.config import SceneModelConfig
     from scene_model.errors import UserError
     from scene_model.heads import BBoxHead, Head
+    from scene_model.identity_head import IdentityHead
     from scene_model.lightning_module import SceneModelLightningModule
     from scene_model.network.model import SceneModel, build_scene_model
     from scene_model.training.denoiser import DinoDenoiser
@@ -29,6 +30,7 @@ _HOMES = {
     "DinoDenoiser": "scene_model.training.denoiser",
     "Head": "scene_model.heads",
     "HeadAdapter": "scene_model.training.head_adapter",
+    "IdentityHead": "scene_model.identity_head",
     "SceneBatch": "scene_model.batch",
     "SceneModel": "scene_model.network.model",
     "SceneModelConfig": "scene_model.config",
@@ -45,6 +47,7 @@ __all__ = [
     "DinoDenoiser",
     "Head",
     "HeadAdapter",
+    "IdentityHead",
     "SceneBatch",
     "SceneModel",
     "SceneModelConfig",

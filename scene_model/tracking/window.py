@@ -42,14 +42,15 @@ class Window:
         """The windows of a batch of B clips.
 
         Args:
-            outputs: what `SceneModel` returns, on any device.
+            outputs: what `SceneModel` returns, on any device; embeddings of an `IdentityHead` go before the decoder's.
             frame_indices: int64 ``[B, T]``, as in `SceneBatch`.
             padding_mask: bool ``[B, T]``, True on frames that are to be left out.
         """
         if padding_mask is None:
             padding_mask = torch.zeros(frame_indices.shape, dtype=torch.bool)
         class_probs = outputs["cls_logits"].detach().float().softmax(-1)
-        names = ("bbox_center", "bbox_size", "exist_conf", "embeddings")
+        embeddings = "identity_embeddings" if "identity_embeddings" in outputs else "embeddings"
+        names = ("bbox_center", "bbox_size", "exist_conf", embeddings)
         tensors = to_host(*(outputs[name] for name in names), class_probs, padding_mask)
         centers, sizes, scores, embeddings, probs, is_padding = (tensor.numpy() for tensor in tensors)
         boxes = np.concatenate([centers, sizes], axis=-1)
