@@ -35,7 +35,7 @@ class IdentityEmbedding(nn.Module):
         self.scale = scale
 
     def forward(self, hidden: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """``identity_embeddings`` ``[B, T, Q, E]`` of length 1, and in training ``identity_logits`` ``[B, T, Q, P]``."""
+        """``identity_embeddings`` ``[B, T, Q, E]``, of length 1; in training ``identity_logits`` ``[B, T, Q, P]``."""
         embeddings = F.normalize(self.embed(hidden).float(), dim=-1)
         if not self.training:
             return {"identity_embeddings": embeddings}
@@ -53,13 +53,13 @@ class IdentityHead(Head):
     clips: recorded videos, not scenes that are rendered afresh. Validation has other identities, and no such loss.
 
     Args:
-        weight: of the loss.
+        weight: of the loss; 0.5 costs detection more than identities gain (docs/recipe.md).
         width: of the embeddings.
         num_proxies: identities beyond this number share proxies, by chance.
         scale: of the cosines, before the softmax.
     """
 
-    weight: float = 0.5
+    weight: float = 0.1
     width: int = 64
     num_proxies: int = 1024
     scale: float = 16.0

@@ -49,8 +49,8 @@ class Window:
         if padding_mask is None:
             padding_mask = torch.zeros(frame_indices.shape, dtype=torch.bool)
         class_probs = outputs["cls_logits"].detach().float().softmax(-1)
-        embeddings = "identity_embeddings" if "identity_embeddings" in outputs else "embeddings"
-        names = ("bbox_center", "bbox_size", "exist_conf", embeddings)
+        look = "identity_embeddings" if "identity_embeddings" in outputs else "embeddings"
+        names = ("bbox_center", "bbox_size", "exist_conf", look)
         tensors = to_host(*(outputs[name] for name in names), class_probs, padding_mask)
         centers, sizes, scores, embeddings, probs, is_padding = (tensor.numpy() for tensor in tensors)
         boxes = np.concatenate([centers, sizes], axis=-1)
