@@ -2,6 +2,7 @@
 
     python benchmarks/linking.py CKPT                                # 8 synthetic test scenes of 300 frames
     python benchmarks/linking.py CKPT --root PETS09-S2L1 --frame_range 596 795
+    python benchmarks/linking.py CKPT --root ... --frame_range ... --max_age 10 30 --birth_threshold 0.3 0.4 0.5 0.6
 
 The network sees every window once; the rows below differ in linking only:
 
@@ -9,6 +10,10 @@ The network sees every window once; the rows below differ in linking only:
 - windows, IoU only: the same, without embeddings, classes and motion: shared frames must overlap
 - frames, IoU only: boxes of single frames, each joined to the track whose last box overlaps it most (Hungarian, IoU
   of 0.3 at least, tracks wait as long as ours); a query's identity over its window is not used
+
+With several values of `max_age` or `birth_threshold` there is a row for each pair of them instead, `windows` alone, the
+`keep_threshold` at 0.6 of the other, and a row of means over the thresholds for each `max_age`: where few identities
+decide the score, one threshold tells little.
 """
 
 from __future__ import annotations
@@ -88,6 +93,33 @@ def scored(source: Source, size: tuple[int, int], rows_of: dict[str, TrackRows])
     return score(sequences)["COMBINED"]
 
 
+def compared(
+    source: Source, size: tuple[int, int], windows: dict[str, list[Window]], config: LinkingConfig
+) -> dict[str, dict[str, float]]:
+    """Scores of the three ways of linking."""
+    iou_only = replace(config, embedding_weight=0.0, class_weight=0.0, max_distance=0.0)
+    ways = {
+        "windows": lambda parts: linked_windows(parts, config),
+        "windows, IoU only": lambda parts: linked_windows(parts, iou_only),
+        "frames, IoU only": lambda parts: linked_frames(parts, config),
+    }
+    return {
+        name: scored(source, size, {key: way(parts) for key, parts in windows.items()}) for name, way in ways.items()
+    }
+
+
+def swept(
+    source: Source, size: tuple[int, int], windows: dict[str, list[Window]], configs: dict[str, list[LinkingConfig]]
+) -> dict[str, dict[str, float]]:
+    """Scores of each configuration, and the mean of each group."""
+    rows = {}
+    for name, group in configs.items():
+        scores = [scored(source, size, {key: linked_windows(w, c) for key, w in windows.items()}) for c in group]
+        rows |= {f"{name}, birth {c.birth_threshold}": row for c, row in zip(group, scores, strict=True)}
+        rows[f"{name}, mean"] = {field: float(np.mean([row[field] for row in scores])) for field in scores[0]}
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ckpt", type=Path)
@@ -95,6 +127,8 @@ def main() -> None:
     parser.add_argument("--frame_range", type=int, nargs=2)
     parser.add_argument("--num_scenes", type=int, default=8)
     parser.add_argument("--window_length", type=int)
+    parser.add_argument("--max_age", type=int, nargs="+")
+    parser.add_argument("--birth_threshold", type=float, nargs="+")
     options = parser.parse_args()
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
     saved = torch.load(options.ckpt, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
@@ -112,16 +146,14 @@ def main() -> None:
     )
     windows = windows_of(module, data)
     config = module.tracking
-    iou_only = replace(config, embedding_weight=0.0, class_weight=0.0, max_distance=0.0)
-    ways = {
-        "windows": lambda parts: linked_windows(parts, config),
-        "windows, IoU only": lambda parts: linked_windows(parts, iou_only),
-        "frames, IoU only": lambda parts: linked_frames(parts, config),
-    }
-    rows = {
-        name: scored(source, data.image_size, {key: way(parts) for key, parts in windows.items()})
-        for name, way in ways.items()
-    }
+    if options.max_age or options.birth_threshold:
+        thresholds = options.birth_threshold or [config.birth_threshold]
+        linkings = [replace(config, birth_threshold=t, keep_threshold=round(0.6 * t, 4)) for t in thresholds]
+        ages = options.max_age or [config.max_age]
+        configs = {f"max_age {age}": [replace(linking, max_age=age) for linking in linkings] for age in ages}
+        rows = swept(source, data.image_size, windows, configs)
+    else:
+        rows = compared(source, data.image_size, windows, config)
     from rich.console import Console
 
     Console(width=140).print(scores_table(rows))
