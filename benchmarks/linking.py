@@ -11,9 +11,9 @@ The network sees every window once; the rows below differ in linking only:
 - frames, IoU only: boxes of single frames, each joined to the track whose last box overlaps it most (Hungarian, IoU
   of 0.3 at least, tracks wait as long as ours); a query's identity over its window is not used
 
-With several values of `max_age` or `birth_threshold` there is a row for each pair of them instead, `windows` alone, the
-`keep_threshold` at 0.6 of the other, and a row of means over the thresholds for each `max_age`: where few identities
-decide the score, one threshold tells little.
+With any value of `max_age` or `birth_threshold` there is a row for each pair of them instead, `windows` alone, and a row
+of means over the thresholds for each `max_age`: where few identities decide the score, one threshold tells little. A
+given `birth_threshold` sets `keep_threshold` to 0.6 of it. `--overlap` and `--embedding_weight` go before the checkpoint's.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ def main() -> None:
     parser.add_argument("--frame_range", type=int, nargs=2)
     parser.add_argument("--num_scenes", type=int, default=8)
     parser.add_argument("--window_length", type=int)
+    parser.add_argument("--overlap", type=int)
+    parser.add_argument("--embedding_weight", type=float)
     parser.add_argument("--max_age", type=int, nargs="+")
     parser.add_argument("--birth_threshold", type=float, nargs="+")
     options = parser.parse_args()
@@ -137,18 +139,21 @@ def main() -> None:
         if options.root
         else SyntheticScenes(split="test", num_scenes=options.num_scenes, num_frames=300)
     )
+    given = {name: getattr(options, name) for name in ("overlap", "embedding_weight")}
+    config = replace(module.tracking, **{name: value for name, value in given.items() if value is not None})
     names = ("clip_length", "image_size", "mean", "std", "batch_size")
     data = SceneDataModule(
         test=source,
         window_length=options.window_length,
-        window_overlap=module.tracking.overlap,
+        window_overlap=config.overlap,
         **{name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names},
     )
     windows = windows_of(module, data)
-    config = module.tracking
     if options.max_age or options.birth_threshold:
-        thresholds = options.birth_threshold or [config.birth_threshold]
-        linkings = [replace(config, birth_threshold=t, keep_threshold=round(0.6 * t, 4)) for t in thresholds]
+        linkings = [
+            replace(config, birth_threshold=threshold, keep_threshold=round(0.6 * threshold, 4))
+            for threshold in options.birth_threshold or []
+        ] or [config]
         ages = options.max_age or [config.max_age]
         configs = {f"max_age {age}": [replace(linking, max_age=age) for linking in linkings] for age in ages}
         rows = swept(source, data.image_size, windows, configs)

@@ -9,6 +9,7 @@ import torch
 
 from scene_model.errors import UserError
 from scene_model.heads import BBoxHead, Head
+from scene_model.identity_head import IdentityHead
 from scene_model.tracking.config import LinkingConfig
 
 
@@ -217,7 +218,8 @@ class SceneModelConfig:
         _require(fits, "model.decoder.num_heads: expected a divisor of model.encoder.channels")
 
 
-# A checkpoint of a module that was built in Python holds these objects and must load with weights_only=True.
+# A checkpoint of a module that was built in Python holds these objects and must load with weights_only=True, in a
+# process that has imported nothing else.
 torch.serialization.add_safe_globals(
     [
         BackboneConfig,
@@ -228,6 +230,7 @@ torch.serialization.add_safe_globals(
         OptimizerConfig,
         SchedulerConfig,
         SceneModelConfig,
+        IdentityHead,
         LinkingConfig,
     ]
 )

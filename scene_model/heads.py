@@ -32,9 +32,9 @@ class Head(ABC):
 
     @abstractmethod
     def build(self, channels: int, num_classes: int) -> nn.Module:
-        """The network: called with query features ``[B, T, Q, D]`` and reference boxes ``[B, T, Q, 4]``.
+        """The network: called with query features ``[B, T, Q, D]``, their boxes ``[B, T, Q, 4]`` and the frames.
 
-        It returns a dict of predictions, each ``[B, T, Q, ...]``. Their names must differ from those of other heads.
+        The frames are ``[B, T, 3, H, W]``, normalised. It returns a dict of predictions, each ``[B, T, Q, ...]``. Their names must differ from those of other heads.
         """
 
     @abstractmethod

@@ -20,6 +20,17 @@ def test_mot(config_folder, small_model, small_run, mot_sequence, in_tmp, logged
     assert cli.datamodule.class_names == ["pedestrian"]
     assert len(cli.datamodule.val.sequences()) == 1
     assert "val/clip_idf1" in logged(in_tmp / "runs/version_0")[-1]
+    assert any("train/identity" in row for row in logged(in_tmp / "runs/version_0"))
+    main(["test", "--ckpt_path", "runs/version_0/checkpoints/last.ckpt", f"--data.test.root={mot_sequence}"])
+    assert (in_tmp / "runs/version_1/test_metrics.json").is_file()
+
+
+@pytest.mark.slow
+def test_mot_without_identity_head(config_folder, small_model, small_run, mot_sequence, in_tmp, logged):
+    files = ["--config", config_folder / "base.yaml", "--config", config_folder / "mot.yaml"]
+    roots = [f"--data.{part}.root={mot_sequence}" for part in ("train", "val")]
+    main(["fit", *map(str, files), *small_model, *small_run, *roots, "--model.extra_heads", "null"])
+    assert not any("train/identity" in row for row in logged(in_tmp / "runs/version_0"))
 
 
 @pytest.mark.slow

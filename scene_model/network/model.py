@@ -67,7 +67,11 @@ class SceneModel(nn.Module):
         queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
         hidden, layers = self.decoder(queries, levels, padding_mask)
         num_noised = 0 if dn_state is None else dn_state.boxes.shape[2]
-        return self._outputs(hidden, layers, proposals, num_noised)
+        outputs = self._outputs(hidden, layers, proposals, num_noised)
+        clips = frames if frame_of is None else frames[frame_of]
+        for head in self.extra_heads:
+            outputs = extended(outputs, head(outputs["embeddings"], outputs["layer_boxes"][-1], clips))
+        return outputs
 
     def _queries(
         self,
@@ -111,8 +115,6 @@ class SceneModel(nn.Module):
             "enc_cls_logits": proposals.cls_logits,
             "enc_centers": proposals.centers,
         }
-        for head in self.extra_heads:
-            outputs = extended(outputs, head(hidden, matching["layer_boxes"][-1]))
         if num_noised:
             outputs |= {f"dn_{name}": values[:, :, :, num_queries:] for name, values in layers.items()}
         return outputs | matching

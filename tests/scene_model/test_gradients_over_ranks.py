@@ -7,15 +7,26 @@ import torch.multiprocessing
 from factories import random_targets, small_config, small_model
 from torch.nn.parallel import DistributedDataParallel
 
+from scene_model import IdentityHead
 from scene_model.config import DenoiserConfig
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import HeadAdapter
 
 
+HEADS = (IdentityHead(width=8, num_proxies=64),)
+
+
+def model_in_training():
+    model = small_model(extra_heads=HEADS)
+    model.extra_heads.train()
+    return model
+
+
 def gradients(model, targets, frames, seeds):
     state = DinoDenoiser(DenoiserConfig(num_queries=8), 3).make_noise(targets, seeds)
     padding_mask = torch.zeros(frames.shape[:2], dtype=torch.bool)
-    losses = HeadAdapter(small_config()).compute_loss(model(frames, state, padding_mask), targets, padding_mask, state)
+    adapter = HeadAdapter(small_config(extra_heads=HEADS))
+    losses = adapter.compute_loss(model(frames, state, padding_mask), targets, padding_mask, state)
     losses["total"].backward()
     return [parameter.grad.clone() for parameter in model.parameters()]
 
@@ -31,7 +42,7 @@ def _rank(rank, meeting_place, results):
     torch.distributed.init_process_group("gloo", init_method=meeting_place, rank=rank, world_size=2)
     targets, frames, seeds = inputs()
     mine = slice(2 * rank, 2 * rank + 2)
-    model = DistributedDataParallel(small_model())
+    model = DistributedDataParallel(model_in_training())
     results[rank] = [g.numpy() for g in gradients(model, targets[mine], frames[mine], seeds[mine])]
 
 
@@ -41,7 +52,7 @@ def test_two_by_two_is_one_by_four(tmp_path):
         results = manager.dict()
         torch.multiprocessing.spawn(_rank, args=(f"file://{tmp_path}/meeting", results), nprocs=2)
         ranks = [[torch.from_numpy(g) for g in results[rank]] for rank in range(2)]
-    single = gradients(small_model(), *inputs())
+    single = gradients(model_in_training(), *inputs())
     for first, second, expected in zip(*ranks, single, strict=True):
         assert torch.equal(first, second)
         torch.testing.assert_close(first, expected, atol=1e-5, rtol=1e-4)

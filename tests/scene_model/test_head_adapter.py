@@ -187,7 +187,7 @@ class ColourHead(Head):
                 super().__init__()
                 self.linear = nn.Linear(channels, 3)
 
-            def forward(self, hidden, references):
+            def forward(self, hidden, boxes, frames):
                 return {"colour": self.linear(hidden)}
 
         return Colour()

@@ -27,7 +27,7 @@ class Network(nn.Module):
         super().__init__()
         self.linear, self.root = nn.Linear(channels, 3), Root()
 
-    def forward(self, hidden, references):
+    def forward(self, hidden, boxes, frames):
         return {"colour": self.root(self.linear(hidden))}
 
 
@@ -50,7 +50,7 @@ class RootLossHead(Head):
 
     def build(self, channels, num_classes):
         class Plain(nn.Module):
-            def forward(self, hidden, references):
+            def forward(self, hidden, boxes, frames):
                 return {"shade": hidden * 1}
 
         return Plain()
