@@ -11,9 +11,9 @@ The network sees every window once; the rows below differ in linking only:
 - frames, IoU only: boxes of single frames, each joined to the track whose last box overlaps it most (Hungarian, IoU
   of 0.3 at least, tracks wait as long as ours); a query's identity over its window is not used
 
-With any value of `max_age` or `birth_threshold` there is a row for each pair of them instead, `windows` alone, and a row
-of means over the thresholds for each `max_age`: where few identities decide the score, one threshold tells little. A
-given `birth_threshold` sets `keep_threshold` to 0.6 of it. `--overlap` and `--embedding_weight` go before the checkpoint's.
+With any value of `max_age` or `birth_threshold` there is a row for each pair of them instead, `windows` alone, and a
+row of means over the thresholds for each `max_age`: where few identities decide the score, one threshold tells little.
+A given `birth_threshold` sets `keep_threshold` to 0.6 of it. Other options of linking go before the checkpoint's.
 """
 
 from __future__ import annotations

@@ -18,13 +18,15 @@ class LinkingConfig:
         keep_threshold: existence score from which a track counts as seen in a frame, and is reported there.
         max_age: frames in a row in which a track may go unseen and still come back.
         position_weight: of the IoU on shared frames, or of the predicted motion where there are none to compare.
-        embedding_weight: of the cosine similarity of the query embeddings.
+        embedding_weight: of the cosine similarity of the query embeddings; 0: they serve for nothing.
         class_weight: of the agreement of the class scores.
         min_iou: least IoU, averaged over the shared frames in which both are seen, of what may be linked.
         max_distance: greatest distance from where its motion leads at which a track may come back, in sizes of its box
             per square root of the frames since it was seen; 0 links on shared frames only.
         min_affinity: least weighted mean of all similarities, from 0 to 1, of a track that comes back.
         min_agreement: least agreement of the class scores, from 0 to 1, of a track that comes back.
+        exchange_margin: two tracks that met exchange their identities where each then looks more like itself before, by
+            more than this in the sum of both cosines; 2 and more: never.
         duplicate_iou: IoU over time, times agreement of the classes, from which the weaker of two queries of a window
             is taken for a duplicate and dropped.
     """
@@ -40,6 +42,7 @@ class LinkingConfig:
     max_distance: float = 2.0
     min_affinity: float = 0.7
     min_agreement: float = 0.5
+    exchange_margin: float = 0.3
     duplicate_iou: float = 0.7
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class LinkingConfig:
             self._require(name, 0 < getattr(self, name) <= 1, "a number above 0 and up to 1")
         for name in ("min_iou", "min_affinity", "min_agreement"):
             self._require(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
-        for name in ("position_weight", "embedding_weight", "class_weight", "max_distance"):
+        for name in ("position_weight", "embedding_weight", "class_weight", "max_distance", "exchange_margin"):
             self._require(name, 0 <= getattr(self, name) < float("inf"), "a number >= 0")
         self._require("position_weight", self.total_weight > 0, "a weight > 0 here or on another similarity")
         lowest = self.keep_threshold

@@ -9,6 +9,7 @@ import numpy as np
 from scene_model.tracking.assignment import assign
 from scene_model.tracking.columns import Columns, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
+from scene_model.tracking.exchange import exchange
 from scene_model.tracking.tracklets import find_tracklets
 from scene_model.tracking.tracks import Tracks
 from scene_model.tracking.window import Window
@@ -112,6 +113,7 @@ class WindowLinker:
     def _linked(self, tracks: Tracks, tracklets: Tracks, shared: slice) -> Tracks:
         """Live tracks, gone on by the tracklets that were assigned to them, and the tracks that the others begin."""
         rows, columns = assign(tracks, tracklets, shared, self._config)
+        tracks.take_identities(exchange(tracks, tracklets[columns], rows, self._config))
         tracks[rows] = tracks[rows].continued_by(tracklets[columns], self._frames, self._config.keep_threshold)
         is_birth = tracklets.scores.max(1) >= self._config.birth_threshold
         is_birth &= tracklets.motion.last >= self.next_frame  # in final frames alone there is nothing to report

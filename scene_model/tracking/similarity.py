@@ -34,6 +34,11 @@ def mean_iou(
     return mean, total
 
 
+def iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Intersection over union of (cx, cy, w, h) boxes ``[..., 4]`` that broadcast against each other: ``[...]``."""
+    return _iou(np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0))
+
+
 def _iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Intersection over union of (cx, cy, w, h) boxes ``[4, ...]`` that broadcast against each other: ``[...]``."""
     intersection = _common_length(a[::2], b[::2]) * _common_length(a[1::2], b[1::2])

@@ -7,9 +7,12 @@ import numpy as np
 from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
 from scene_model.tracking.motion import Motion
-from scene_model.tracking.similarity import agreement, mean_iou
+from scene_model.tracking.similarity import agreement, iou, mean_iou
 from scene_model.tracking.tracks import Tracks
 from scene_model.tracking.window import Window
+
+_MAX_OVERLAP = 0.1
+_TRUST_OF_OVERLAPPED = 0.01
 
 
 def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> Tracks:
@@ -26,17 +29,28 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
     boxes, scores, weights = boxes[queries], scores[queries], weights[queries]
     class_sums = _weighted_sums(weights, window.class_probs[:, queries])
     kept = _without_duplicates(boxes, weights, class_sums, config.duplicate_iou)
+    queries, boxes, scores, weights, class_sums = (
+        column[kept] for column in (queries, boxes, scores, weights, class_sums)
+    )
+    looks = _looks_of_its_own(boxes, weights)
     num_before = len(frames) - len(window.frames)
-    tracklets = Tracks(
+    return Tracks(
         ids=np.zeros(len(queries), dtype=np.int64),
         weighted_boxes=_after_nothing(boxes * scores[..., None], num_before),
         score_sums=_after_nothing(scores, num_before),
         num_windows=_after_nothing(usable[queries], num_before),
         class_sums=class_sums,
-        embeddings=_weighted_sums(weights, window.embeddings[:, queries]),
+        embeddings=_weighted_sums(looks, window.embeddings[:, queries]),
+        looks=looks.sum(1),
         motion=Motion.of(boxes, weights, window.frames),
     )
-    return tracklets[kept]
+
+
+def _looks_of_its_own(boxes: FloatArray, weights: FloatArray) -> FloatArray:
+    """The weights ``[K, T]``, next to nothing where another box overlaps: what is seen may be the other object."""
+    overlap = iou(boxes[:, None], boxes) * (weights > 0)  # [K, K, T]
+    overlap[np.arange(len(boxes)), np.arange(len(boxes))] = 0
+    return np.where(overlap.max(1, initial=0) < _MAX_OVERLAP, weights, _TRUST_OF_OVERLAPPED * weights)
 
 
 def _usable(window: Window) -> tuple[FloatArray, FloatArray, FloatArray]:

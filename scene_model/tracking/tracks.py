@@ -23,6 +23,7 @@ class Tracks(Columns):
         num_windows: ``[N, F]``, number of these windows.
         class_sums: ``[N, C]``, class probabilities, weighted by existence, of the track's whole life.
         embeddings: ``[N, D]``, of any length.
+        looks: ``[N]``, weight of the frames that the embeddings are made of, most of them without other objects.
         motion: of N objects, from the frames in which they were seen last.
     """
 
@@ -32,6 +33,7 @@ class Tracks(Columns):
     num_windows: FloatArray
     class_sums: FloatArray
     embeddings: FloatArray
+    looks: FloatArray
     motion: Motion
 
     @property
@@ -55,6 +57,11 @@ class Tracks(Columns):
             old = getattr(self, name)[:, drop:]
             setattr(self, name, np.concatenate([old, np.zeros((len(old), add, *old.shape[2:]))], axis=1))
 
+    def take_identities(self, owner: IntArray) -> None:
+        """Gives each track what is known of who another one, a row of these, is; where it is stays."""
+        for name in ("ids", "class_sums", "embeddings", "looks"):
+            setattr(self, name, getattr(self, name)[owner])
+
     def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
         """The tracks after each was found in a further window, as the same row of `seen`."""
         merged = Tracks(
@@ -64,6 +71,7 @@ class Tracks(Columns):
             self.num_windows + seen.num_windows,
             self.class_sums + seen.class_sums,
             _EMBEDDING_MEMORY * self.embeddings + seen.embeddings,
+            _EMBEDDING_MEMORY * self.looks + seen.looks,
             self.motion,
         )
         weights = merged.seen_scores(keep_threshold)

@@ -12,7 +12,6 @@ from scene_model.config import DenoiserConfig
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import HeadAdapter
 
-
 HEADS = (IdentityHead(width=8, num_proxies=64),)
 
 

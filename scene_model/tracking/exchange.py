@@ -1,0 +1,50 @@
+"""Two tracks that met may have exchanged their objects: who is who is asked again once they are seen apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
+from scene_model.tracking.config import LinkingConfig
+from scene_model.tracking.similarity import cosine, iou
+from scene_model.tracking.tracks import Tracks
+
+_MEETING_IOU = 0.1
+_FEW_LOOKS = 0.1  # less than one frame in which an object is seen by itself
+
+
+def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig) -> IntArray:
+    """Whose identity each track has from now on: int64 ``[M]``, its own nearly always.
+
+    A pair is exchanged if that makes what is seen of both now more like what was seen of them before, by more than
+    `config.exchange_margin` in the sum of the cosines; of several such pairs of a track, the best one is.
+
+    Args:
+        tracks: M live tracks, before a window.
+        seen: what the window shows of some of them.
+        rows: which ones these are.
+        config: the margin, and the threshold from which a track is seen.
+    """
+    if config.embedding_weight == 0:
+        return np.arange(len(tracks))
+    likeness = np.zeros((len(tracks), len(tracks)))
+    likeness[:, rows] = cosine(tracks.embeddings, seen.embeddings) * (seen.looks > _FEW_LOOKS)
+    own = likeness.diagonal()
+    gain = np.triu(likeness + likeness.T - own - own[:, None])
+    pairs = np.argwhere(gain > config.exchange_margin)
+    pairs = pairs[_have_met(tracks, pairs, config.keep_threshold)]
+    owner = np.arange(len(tracks))
+    for first, second in pairs[np.argsort(-gain[tuple(pairs.T)])]:
+        if owner[first] == first and owner[second] == second:
+            owner[[first, second]] = second, first
+    return owner
+
+
+def _have_met(tracks: Tracks, pairs: IntArray, keep_threshold: float) -> BoolArray:
+    """Which of the pairs ``[P, 2]`` overlapped in a frame that is remembered."""
+    boxes: FloatArray = tracks.boxes
+    seen = tracks.seen_scores(keep_threshold) > 0
+    first, second = pairs.T
+    overlap = iou(boxes[first], boxes[second]) * (seen[first] & seen[second])
+    met: BoolArray = (overlap >= _MEETING_IOU).any(1)
+    return met

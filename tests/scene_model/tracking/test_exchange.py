@@ -1,0 +1,92 @@
+"""Two people cross and the network confuses them: each has its own track again once they are seen apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from linking_cases import link, straight
+
+from scene_model.tracking import LinkingConfig, Window
+from scene_model.tracking.tracklets import find_tracklets
+
+LOOKS = np.array([[1.0, 0.0, 0.3], [0.0, 1.0, 0.3]])
+CROSSING = 20
+
+
+def confused(video, looks=LOOKS, overlap=2, length=4):
+    """Windows in which the queries of two objects change places in the middle of the video."""
+    for start in range(0, video.num_frames - overlap, length - overlap):
+        frames = np.arange(start, start + length)
+        swapped = (frames >= CROSSING) & (start < CROSSING)
+        objects = np.where(swapped[:, None], [1, 0], [0, 1])  # [T, Q]
+        scores = np.where(video.present[objects, frames[:, None]], 0.9, 0.0)
+        yield Window(frames, video.boxes[objects, frames[:, None]], scores, np.ones((length, 2, 1)), looks[objects])
+
+
+def crossing():
+    return straight(((0.4, 0.1), (0.6, 0.9)), ((0.4, 0.9), (0.6, 0.1)), num_frames=40)
+
+
+def track_of(video, rows, item, frame):
+    """The track whose box is that of the object."""
+    [row] = np.flatnonzero((rows.frames == frame) & np.isclose(rows.boxes, video.boxes[item, frame]).all(1))
+    return rows.track_ids[row]
+
+
+def ends_as_it_began(video, rows, last=39):
+    return [track_of(video, rows, item, 0) == track_of(video, rows, item, last) for item in (0, 1)]
+
+
+def test_each_has_its_own_track_again():
+    video = crossing()
+    rows = link(confused(video))
+    assert ends_as_it_began(video, rows) == [True, True]
+    assert set(rows.track_ids) == {1, 2}
+    assert track_of(video, rows, 0, CROSSING + 4) == track_of(video, rows, 0, 0)
+    never = link(confused(video), LinkingConfig(exchange_margin=2.0))
+    assert ends_as_it_began(video, never) == [False, False]
+
+
+def test_the_margin_says_how_sure_it_must_be():
+    video = crossing()
+    gain = 2 - 2 * 0.09 / 1.09
+    for margin, expected in ((gain - 0.01, True), (gain + 0.01, False)):
+        rows = link(confused(video), LinkingConfig(exchange_margin=margin))
+        assert ends_as_it_began(video, rows) == [expected, expected]
+
+
+def test_alike_objects_keep_what_they_have():
+    video = crossing()
+    rows = link(confused(video, looks=np.array([[1.0, 0.0], [1.0, 0.1]])))
+    assert ends_as_it_began(video, rows) == [False, False]
+
+
+def test_who_never_met_exchanges_nothing():
+    video = straight(((0.2, 0.3), (0.8, 0.3)), ((0.2, 0.7), (0.8, 0.7)), num_frames=40)
+    windows = [
+        replace(window, embeddings=np.where(window.frames[:, None, None] < CROSSING, LOOKS, LOOKS[::-1]))
+        for window in confused(video)
+        if CROSSING not in window.frames[1:]
+    ]
+    assert ends_as_it_began(video, link(windows, LinkingConfig(overlap=2))) == [True, True]
+
+
+def test_without_weight_looks_are_not_asked():
+    rows = link(confused(crossing()), LinkingConfig(embedding_weight=0.0))
+    assert ends_as_it_began(crossing(), rows) == [False, False]
+
+
+def test_it_goes_as_well_where_one_of_them_is_out_of_sight():
+    video = crossing()
+    video.present[1, CROSSING:] = False
+    rows = link(confused(video))
+    assert track_of(video, rows, 0, 0) == track_of(video, rows, 0, 39)
+
+
+@pytest.mark.parametrize(("distance", "counts"), [(0.5, True), (0.05, False)])
+def test_looks_of_overlapped_boxes_hardly_count(distance, counts):
+    boxes = np.array([[[0.3, 0.5, 0.1, 0.1], [0.3 + distance, 0.5, 0.1, 0.1]]])
+    window = Window(np.array([0]), boxes, np.full((1, 2), 0.8), np.ones((1, 2, 1)), LOOKS[None])
+    tracklets = find_tracklets(window, window.frames, LinkingConfig())
+    np.testing.assert_allclose(tracklets.looks, 0.8 if counts else 0.008)
+    np.testing.assert_allclose(tracklets.embeddings, tracklets.looks[:, None] * LOOKS)
