@@ -34,7 +34,8 @@ class Head(ABC):
     def build(self, channels: int, num_classes: int) -> nn.Module:
         """The network: called with query features, their boxes and, if it is an extra head's, the frames.
 
-        These are ``[B, T, Q, D]``, ``[B, T, Q, 4]`` and, normalised, ``[B, T, 3, H, W]``. It returns a dict of predictions, each ``[B, T, Q, ...]``. Their names must differ from those of other heads.
+        These are ``[B, T, Q, D]``, ``[B, T, Q, 4]`` and, normalised, ``[B, T, 3, H, W]``. It returns a dict of
+        predictions, each ``[B, T, Q, ...]``. Their names must differ from those of other heads.
         """
 
     @abstractmethod
