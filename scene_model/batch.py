@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -133,13 +132,6 @@ class SceneBatch:
         frames = self.frames.flatten(0, 1)[place.to(self.frames.device)]
         return frames, frame_of.view_as(self.frame_indices).to(self.frames.device)
 
-    def targets_of_all_sequences(self) -> list[list[TargetFrame]]:
-        """The targets, with identities that differ between sequences too, by their names, in any batch alike."""
-        return [
-            [replace(frame, track_ids=frame.track_ids + _first_identity(info.name)) for frame in clip]
-            for info, clip in zip(self.sequences, self.targets, strict=True)
-        ]
-
     def __getstate__(self) -> dict[str, Any]:
         """Pack the targets, because every tensor that a worker sends costs an open file."""
         flat = [frame for clip in self.targets for frame in clip]
@@ -164,8 +156,3 @@ class SceneBatch:
     def pin_memory(self) -> SceneBatch:
         """A copy whose device-bound tensors lie in page-locked memory."""
         return replace(self, frames=self.frames.pin_memory(), padding_mask=self.padding_mask.pin_memory())
-
-
-def _first_identity(sequence: str) -> int:
-    """What is added to the identities of a sequence, which are below 2**32 in any file that is known."""
-    return (crc32(sequence.encode()) >> 1) << 32

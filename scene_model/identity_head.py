@@ -18,35 +18,27 @@ if TYPE_CHECKING:
 
 _HIDDEN = 128
 _ROWS, _COLUMNS = 2, 4  # points of a stripe
-_GOLDEN = -7046029254386353131  # 2**64 divided by the golden ratio, as int64
+_NEVER = -1e4
 
 
 class IdentityEmbedding(nn.Module):
-    """Embeddings of the colours within boxes, and in training their likeness to the proxies of all identities.
+    """Embeddings of the colours within boxes.
 
     Args:
         stripes: number S of stripes.
-        width: of the embeddings.
-        num_proxies: number P of proxies.
-        scale: of the cosines, before the softmax.
+        width: E of the embeddings.
     """
 
-    def __init__(self, stripes: int, width: int, num_proxies: int, scale: float) -> None:
+    def __init__(self, stripes: int, width: int) -> None:
         super().__init__()
         self.stripes = stripes
         self.embed = nn.Sequential(nn.Linear(3 * stripes, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, width))
-        self.proxies = nn.Embedding(num_proxies, width)
-        self.scale = scale
 
     def forward(self, hidden: Tensor, boxes: Tensor, frames: Tensor) -> dict[str, Tensor]:
-        """``identity_embeddings`` ``[B, T, Q, E]``, of length 1; in training ``identity_logits`` ``[B, T, Q, P]``."""
+        """``identity_embeddings`` ``[B, T, Q, E]``, of length 1."""
         with torch.autocast(frames.device.type, enabled=False):  # 8 bits are too few to tell cosines apart
             colours = stripe_colours(frames.float(), boxes.detach().float(), self.stripes)
-            embeddings = F.normalize(self.embed(colours), dim=-1)
-            if not self.training:
-                return {"identity_embeddings": embeddings}
-            logits = self.scale * embeddings @ F.normalize(self.proxies.weight, dim=-1).T
-            return {"identity_embeddings": embeddings, "identity_logits": logits}
+            return {"identity_embeddings": F.normalize(self.embed(colours), dim=-1)}
 
 
 def stripe_colours(frames: Tensor, boxes: Tensor, stripes: int) -> Tensor:
@@ -74,32 +66,27 @@ def stripe_colours(frames: Tensor, boxes: Tensor, stripes: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityHead(Head):
-    """Embeddings of looks that tell the identities of the training data apart, in any frame of any clip.
+    """Embeddings of what objects look like, by which linking knows them again.
 
-    What is embedded are the colours of a few stripes of the box, from the frame itself (parts as in PCB, arXiv
-    1711.09349): a few identities are enough to learn from, and detection neither gains nor loses. Each identity has a
-    learnt proxy, and a query is classified among all of them in each frame in which its object is present (JDE, arXiv
-    1909.12605, and FairMOT, arXiv 2004.01888), by cosine (NormFace, arXiv 1704.06369). So looks are compared over the
-    whole training data, where a clip shows a moment only. It needs identities that are seen in many
-    clips: recorded videos, not scenes that are rendered afresh. Validation has other identities, and no such loss:
-    ``val/total`` is without it.
+    What is embedded are the colours of a few stripes of the box (parts as in PCB, arXiv 1711.09349), from the frame
+    itself: a few minutes of training are enough, and detection neither gains nor loses. Each query is classified in each
+    frame among the objects of its clip, by the cosine with their mean embeddings (prototypes, arXiv 1703.05175; of its
+    own object's, this frame is left out). So no list of identities is needed, and scenes that are never seen twice serve.
 
     Args:
         weight: of the loss.
         stripes: of equal height, from top to bottom.
         width: of the embeddings.
-        num_proxies: number P of proxies. Two identities share one with probability 1 / P, and are then not told apart.
         scale: of the cosines, before the softmax.
     """
 
     weight: float = 0.1
     stripes: int = 8
     width: int = 64
-    num_proxies: int = 1024
     scale: float = 16.0
 
     def __post_init__(self) -> None:
-        for name in ("stripes", "width", "num_proxies"):
+        for name in ("stripes", "width"):
             if getattr(self, name) < 1:
                 raise UserError(f"IdentityHead.{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("weight", "scale"):
@@ -108,20 +95,19 @@ class IdentityHead(Head):
 
     def build(self, channels: int, num_classes: int) -> nn.Module:
         """See `IdentityEmbedding`."""
-        return IdentityEmbedding(self.stripes, self.width, self.num_proxies, self.scale)
+        return IdentityEmbedding(self.stripes, self.width)
 
     def loss(self, predictions: Mapping[str, Tensor], targets: QueryTargets) -> dict[str, Tensor]:
-        """The term ``identity``, ``[B]``, in training only."""
-        if "identity_logits" not in predictions:
-            return {}
+        """The term ``identity``, ``[B]``, of the objects that are present in two frames of the clip or more."""
         present = targets.present
-        proxy = _proxy_of(targets.track_ids, self.num_proxies)[:, None].expand(present.shape)
-        loss = F.cross_entropy(predictions["identity_logits"].flatten(0, 2), proxy.flatten(), reduction="none")
-        return {"identity": self.weight * (loss.view(present.shape) * present).sum((1, 2))}
-
-
-def _proxy_of(track_ids: Tensor, num_proxies: int) -> Tensor:
-    """The proxy of each identity: a hash (Fibonacci hashing), which needs no list of all identities."""
-    mixed = track_ids * _GOLDEN
-    mixed = (mixed ^ (mixed >> 29)) * _GOLDEN
-    return ((mixed >> 32) & 0x7FFFFFFF) % num_proxies
+        seen = predictions["identity_embeddings"] * present[..., None]
+        total = seen.sum(1)  # [B, Q, E]
+        likeness = torch.einsum("btqe,bpe->btqp", seen, F.normalize(total, dim=-1))
+        own = (seen * F.normalize(total[:, None] - seen, dim=-1)).sum(-1)  # [B, T, Q]
+        itself = torch.eye(present.shape[2], dtype=torch.bool, device=present.device)
+        likeness = torch.where(itself, own[..., None], likeness)
+        nobody = ~present.any(1)[:, None, None]
+        logits = (self.scale * likeness).masked_fill(nobody, _NEVER)
+        loss = -logits.log_softmax(-1).diagonal(dim1=-2, dim2=-1)
+        again = present & (present.sum(1, keepdim=True) >= 2)
+        return {"identity": self.weight * (loss * again).sum((1, 2))}

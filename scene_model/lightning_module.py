@@ -208,12 +208,11 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
 
     def predict_and_compare(self, batch: SceneBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model's outputs for a batch, with denoising, and what `HeadAdapter.compute_loss` makes of them."""
-        targets = batch.targets_of_all_sequences()
-        dn_state = self.denoiser.make_noise(targets, batch.seeds)
+        dn_state = self.denoiser.make_noise(batch.targets, batch.seeds)
         if dn_state is not None:
             dn_state = dn_state.to(batch.frames.device)
         outputs = self.model(batch.frames, dn_state, batch.padding_mask)
-        return outputs, self.head_adapter.compute_loss(outputs, targets, batch.padding_mask, dn_state)
+        return outputs, self.head_adapter.compute_loss(outputs, batch.targets, batch.padding_mask, dn_state)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, with the cosine per epoch unless `scheduler` is null."""

@@ -18,7 +18,6 @@ class ClipTargets:
     Args:
         boxes: float32 ``[B, N, T, 4]``; where an object is absent, its box of the nearest frame in which it is present.
         labels: int64 ``[B, N]``.
-        track_ids: int64 ``[B, N]``.
         present: bool ``[B, N, T]``, the object is annotated in the frame and counts.
         ignore: bool ``[B, N, T]``, the object is annotated in the frame and counts neither for nor against.
         num_objects: int64 ``[B]``, identities that count in at least one frame; they come first among the rows.
@@ -26,7 +25,6 @@ class ClipTargets:
 
     boxes: Tensor
     labels: Tensor
-    track_ids: Tensor
     present: Tensor
     ignore: Tensor
     num_objects: Tensor
@@ -54,20 +52,20 @@ def pack(targets: Sequence[Sequence[TargetFrame]]) -> ClipTargets:
     ignore = torch.cat([frame.ignore for frame in frames])
     frame_index = torch.repeat_interleave(torch.arange(len(frames)), torch.tensor([len(frame) for frame in frames]))
     clip, time = frame_index // num_frames, frame_index % num_frames
-    identities = torch.cat([frame.track_ids for frame in frames])
-    row, rows_per_clip, num_objects = _identity_rows(clip, identities, ignore, num_clips)
+    row, rows_per_clip, num_objects = _identity_rows(
+        clip, torch.cat([frame.track_ids for frame in frames]), ignore, num_clips
+    )
 
     shape = (num_clips, max(1, int(rows_per_clip.max())))
     packed_boxes = torch.zeros(*shape, num_frames, 4)
     present = torch.zeros(*shape, num_frames, dtype=torch.bool)
     ignored = torch.zeros_like(present)
-    labels, track_ids = torch.zeros(2, *shape, dtype=torch.int64)
+    labels = torch.zeros(shape, dtype=torch.int64)
     packed_boxes[clip, row, time] = boxes
     present[clip, row, time] = ~ignore
     ignored[clip, row, time] = ignore
     labels[clip, row] = torch.cat([frame.labels for frame in frames])
-    track_ids[clip, row] = identities
-    return ClipTargets(_hold(packed_boxes, present | ignored), labels, track_ids, present, ignored, num_objects)
+    return ClipTargets(_hold(packed_boxes, present | ignored), labels, present, ignored, num_objects)
 
 
 def _identity_rows(clip: Tensor, track_ids: Tensor, ignore: Tensor, num_clips: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,7 +100,6 @@ class QueryTargets:
     Args:
         boxes: ``[B, T, Q, 4]``, the box of the query's object.
         labels: int64 ``[B, Q]``, its class.
-        track_ids: int64 ``[B, Q]``, its identity; means nothing where `objects` is -1.
         present: bool ``[B, T, Q]``, the query has an object that counts in this frame.
         counted: bool ``[B, T, Q]``, the query's existence score is supervised in this frame: not on padding, not where
             the query's object or (for a query without one) its box falls on something to ignore.
@@ -111,7 +108,6 @@ class QueryTargets:
 
     boxes: Tensor
     labels: Tensor
-    track_ids: Tensor
     present: Tensor
     counted: Tensor
     objects: Tensor
@@ -140,7 +136,6 @@ def assign_targets(targets: ClipTargets, objects: Tensor, counted_without: Tenso
     return QueryTargets(
         boxes=targets.boxes.gather(1, box_index).transpose(1, 2),
         labels=targets.labels.gather(1, row),
-        track_ids=targets.track_ids.gather(1, row),
         present=of_object(targets.present),
         counted=torch.where(matched, ~of_object(targets.ignore), counted_without) & real[:, :, None],
         objects=objects,

@@ -77,7 +77,7 @@ def test_losses_have_finite_gradients(truth):
     objects = torch.zeros(1, queries, dtype=torch.int64)
     head = BBoxHead().loss(
         {"boxes": boxes, "exist_logits": logits[..., None], "cls_logits": cls},
-        QueryTargets(truth_boxes, objects, objects, every, every, objects),
+        QueryTargets(truth_boxes, objects, every, every, objects),
     )
     total = sum(term.sum() for term in (*dense.values(), *head.values()))
     total.backward()

@@ -12,13 +12,7 @@ from scene_model.config import DenoiserConfig
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import HeadAdapter
 
-HEADS = (IdentityHead(width=8, num_proxies=64),)
-
-
-def model_in_training():
-    model = small_model(extra_heads=HEADS)
-    model.extra_heads.train()
-    return model
+HEADS = (IdentityHead(width=8),)
 
 
 def gradients(model, targets, frames, seeds):
@@ -41,7 +35,7 @@ def _rank(rank, meeting_place, results):
     torch.distributed.init_process_group("gloo", init_method=meeting_place, rank=rank, world_size=2)
     targets, frames, seeds = inputs()
     mine = slice(2 * rank, 2 * rank + 2)
-    model = DistributedDataParallel(model_in_training())
+    model = DistributedDataParallel(small_model(extra_heads=HEADS))
     results[rank] = [g.numpy() for g in gradients(model, targets[mine], frames[mine], seeds[mine])]
 
 
@@ -51,7 +45,7 @@ def test_two_by_two_is_one_by_four(tmp_path):
         results = manager.dict()
         torch.multiprocessing.spawn(_rank, args=(f"file://{tmp_path}/meeting", results), nprocs=2)
         ranks = [[torch.from_numpy(g) for g in results[rank]] for rank in range(2)]
-    single = gradients(model_in_training(), *inputs())
+    single = gradients(small_model(extra_heads=HEADS), *inputs())
     for first, second, expected in zip(*ranks, single, strict=True):
         assert torch.equal(first, second)
         torch.testing.assert_close(first, expected, atol=1e-5, rtol=1e-4)
