@@ -69,9 +69,9 @@ class IdentityHead(Head):
     """Embeddings of what objects look like, by which linking knows them again.
 
     What is embedded are the colours of a few stripes of the box (parts as in PCB, arXiv 1711.09349), from the frame
-    itself: a few minutes of training are enough, and detection neither gains nor loses. Each query is classified in each
-    frame among the objects of its clip, by the cosine with their mean embeddings (prototypes, arXiv 1703.05175; of its
-    own object's, this frame is left out). So no list of identities is needed, and scenes that are never seen twice serve.
+    itself: a few minutes of training are enough, and detection neither gains nor loses. Each query is classified in
+    each frame among the objects of its clip, by the cosine with their mean embeddings (prototypes, arXiv 1703.05175; of
+    its own object's, this frame is left out). So no list of identities is needed, and scenes never seen twice serve.
 
     Args:
         weight: of the loss.

@@ -21,7 +21,7 @@ def test_mot(config_folder, small_model, small_run, mot_sequence, in_tmp, logged
     assert len(cli.datamodule.val.sequences()) == 1
     assert "val/clip_idf1" in logged(in_tmp / "runs/version_0")[-1]
     assert any("train/identity" in row for row in logged(in_tmp / "runs/version_0"))
-    main(["test", "--ckpt_path", "runs/version_0/checkpoints/last.ckpt", f"--data.test.root={mot_sequence}"])
+    main(["test", "--ckpt_path", "runs/version_0/checkpoints/last.ckpt"])
     assert (in_tmp / "runs/version_1/test_metrics.json").is_file()
 
 

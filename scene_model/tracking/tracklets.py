@@ -29,9 +29,8 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
     boxes, scores, weights = boxes[queries], scores[queries], weights[queries]
     class_sums = _weighted_sums(weights, window.class_probs[:, queries])
     kept = _without_duplicates(boxes, weights, class_sums, config.duplicate_iou)
-    queries, boxes, scores, weights, class_sums = (
-        column[kept] for column in (queries, boxes, scores, weights, class_sums)
-    )
+    queries, class_sums = queries[kept], class_sums[kept]
+    boxes, scores, weights = boxes[kept], scores[kept], weights[kept]
     looks = _looks_of_its_own(boxes, weights)
     num_before = len(frames) - len(window.frames)
     return Tracks(
