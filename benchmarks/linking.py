@@ -38,6 +38,21 @@ from scene_model.placement import letterbox
 from scene_model.tracking import LinkingConfig, TrackRows, Window, WindowLinker
 
 
+def data_of(
+    options: argparse.Namespace, overlap: int, window_length: int | None = None
+) -> tuple[Source, SceneDataModule]:
+    """The frames that the options name, cut into windows as the checkpoint's run sees them."""
+    saved = torch.load(options.ckpt, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
+    source = (
+        MOTChallenge(options.root, tuple(options.frame_range) if options.frame_range else None)
+        if options.root
+        else SyntheticScenes(split="test", num_scenes=options.num_scenes, num_frames=300)
+    )
+    names = ("clip_length", "image_size", "mean", "std", "batch_size")
+    frames = {name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names}
+    return source, SceneDataModule(test=source, window_length=window_length, window_overlap=overlap, **frames)
+
+
 @torch.inference_mode()
 def windows_of(module: SceneModelLightningModule, data: SceneDataModule) -> dict[str, list[Window]]:
     windows: dict[str, list[Window]] = {}
@@ -129,25 +144,14 @@ def main() -> None:
     parser.add_argument("--window_length", type=int)
     parser.add_argument("--overlap", type=int)
     parser.add_argument("--embedding_weight", type=float)
+    parser.add_argument("--exchange_margin", type=float)
     parser.add_argument("--max_age", type=int, nargs="+")
     parser.add_argument("--birth_threshold", type=float, nargs="+")
     options = parser.parse_args()
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
-    saved = torch.load(options.ckpt, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
-    source = (
-        MOTChallenge(options.root, tuple(options.frame_range) if options.frame_range else None)
-        if options.root
-        else SyntheticScenes(split="test", num_scenes=options.num_scenes, num_frames=300)
-    )
-    given = {name: getattr(options, name) for name in ("overlap", "embedding_weight")}
+    given = {name: getattr(options, name) for name in ("overlap", "embedding_weight", "exchange_margin")}
     config = replace(module.tracking, **{name: value for name, value in given.items() if value is not None})
-    names = ("clip_length", "image_size", "mean", "std", "batch_size")
-    data = SceneDataModule(
-        test=source,
-        window_length=options.window_length,
-        window_overlap=config.overlap,
-        **{name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names},
-    )
+    source, data = data_of(options, config.overlap, options.window_length)
     windows = windows_of(module, data)
     if options.max_age or options.birth_threshold:
         linkings = [

@@ -27,6 +27,7 @@ class Augmentation:
         brightness: largest relative change.
         contrast: largest relative change.
         saturation: largest relative change.
+        paste: largest number of objects that are copied from another clip, each to where it meets an object of this one.
     """
 
     flip: float = 0.5
@@ -35,6 +36,7 @@ class Augmentation:
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.3
+    paste: int = 0
 
     def __post_init__(self) -> None:
         for name in ("flip", "reverse"):
@@ -43,6 +45,8 @@ class Augmentation:
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"data.augmentation.{name}: expected a share in [0, 1), got {getattr(self, name)}")
+        if self.paste < 0:
+            raise UserError(f"data.augmentation.paste: expected a number >= 0, got {self.paste}")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"data.augmentation.scale: expected 0 < least <= largest, got {list(self.scale)}")
 

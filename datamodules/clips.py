@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.augmentation import Augmentation
+from datamodules.copy_paste import paste
 from datamodules.source import Source
 from scene_model.batch import SceneBatch, SequenceInfo, SequenceTruth, TargetFrame
 from scene_model.placement import Placement, clip_boxes, letterbox
@@ -113,10 +114,17 @@ class ClipDataset(Dataset[Clip]):
         window, draw, blank = request if isinstance(request, ClipRequest) else ClipRequest(request, request)
         seed = mixed_seed(self.sampling.seed, draw)
         random = np.random.RandomState(seed % 2**32)  # unlike those of newer generators, its numbers never change
+        if blank:
+            return _blank(self.sequences[self.windows[window][0]], seed, self.sampling)
+        clip = self._cut(window, seed, random)
+        if self.sampling.augmentation is not None and self.sampling.augmentation.paste:
+            clip = self._with_guests(clip, self.sampling.augmentation.paste, random)
+        return pad(clip, self.sampling.length)
+
+    def _cut(self, window: int, seed: int, random: np.random.RandomState) -> Clip:
+        """The clip of a window, without padding."""
         sequence, start = (int(value) for value in self.windows[window])
         info, augmentation = self.sequences[sequence], self.sampling.augmentation
-        if blank:
-            return _blank(info, seed, self.sampling)
         indices = _frame_indices(start, info.num_frames, self.sampling, random)
         original = (info.height, info.width)
         if augmentation is None:
@@ -128,7 +136,7 @@ class ClipDataset(Dataset[Clip]):
         if augmentation is not None:
             frames = augmentation.recolour(frames, random)
         is_last = info.num_frames - 1 in indices
-        clip = Clip(
+        return Clip(
             frames=placement.frame(frames),
             targets=_place([self.source.targets(sequence, index) for index in indices], placement),
             padding_mask=torch.zeros(len(indices), dtype=torch.bool),
@@ -138,7 +146,14 @@ class ClipDataset(Dataset[Clip]):
             is_last=is_last,
             truth=self.source.truth(sequence) if is_last and self.sampling.with_truth else None,
         )
-        return pad(clip, self.sampling.length)
+
+    def _with_guests(self, clip: Clip, most: int, random: np.random.RandomState) -> Clip:
+        """The clip with objects of another one, which may be of any sequence."""
+        donor = self._cut(int(random.randint(len(self.windows))), clip.seed, random)
+        if len(donor.targets) != len(clip.targets):
+            return clip
+        frames, targets = paste(clip.frames, clip.targets, donor.frames, donor.targets, most, random)
+        return replace(clip, frames=frames, targets=targets)
 
 
 def collate(clips: Sequence[Clip]) -> SceneBatch:

@@ -1,0 +1,116 @@
+"""How well looks tell objects apart: the embeddings that linking takes, compared over more and more frames.
+
+    python benchmarks/looks.py CKPT --root PETS09-S2L1 --frame_range 326 525
+
+The windows of each sequence are seen once, and detections matched with the annotated objects (IoU of 0.5). Each figure is
+the probability that two detections of one object are more alike than two of different objects, for pairs from different
+windows that many frames apart: 0.5 is chance. `raw colours` are the head's stripes before it embeds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from linking import data_of
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import mannwhitneyu
+from torchvision.ops import box_convert, box_iou
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from datamodules import SceneDataModule
+from scene_model import SceneModelLightningModule
+from scene_model.identity_head import stripe_colours
+
+GAPS = ((1, 3), (4, 10), (11, 50), (51, 200))
+MAX_OVERLAP = 0.1
+
+
+@dataclass
+class Detections:
+    """Matched detections of a sequence: where they come from, whose they are, and their looks by name."""
+
+    window: list[int]
+    frame: list[int]
+    owner: list[int]
+    alone: list[bool]
+    looks: dict[str, list[np.ndarray]]
+
+
+@torch.inference_mode()
+def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold: float) -> dict[str, Detections]:
+    found: dict[str, Detections] = {}
+    for batch in data.test_dataloader():
+        batch = data.on_after_batch_transfer(batch, 0)
+        outputs = module(batch.frames, batch.padding_mask)
+        boxes = torch.cat([outputs["bbox_center"], outputs["bbox_size"]], dim=-1)
+        looks = {"decoder": outputs["embeddings"], "raw colours": stripe_colours(batch.frames, boxes, 8)}
+        if "identity_embeddings" in outputs:
+            looks["identity head"] = outputs["identity_embeddings"]
+        for clip, info in enumerate(batch.sequences):
+            rows = found.setdefault(info.name, Detections([], [], [], [], {name: [] for name in looks}))
+            window = rows.window[-1] + 1 if rows.window else 0
+            for time in (~batch.padding_mask[clip]).nonzero().flatten().tolist():
+                target = batch.targets[clip][time]
+                target = target[~target.ignore]
+                queries = (outputs["exist_conf"][clip, time, :, 0] >= threshold).nonzero().flatten()
+                truth = box_convert(target.boxes, "cxcywh", "xyxy")
+                overlap = box_iou(truth, box_convert(boxes[clip, time, queries], "cxcywh", "xyxy"))
+                crowded = box_iou(truth, truth).fill_diagonal_(0).amax(1) if len(truth) else torch.zeros(0)
+                for item, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+                    if overlap[item, column] < 0.5:
+                        continue
+                    rows.window.append(window)
+                    rows.frame.append(int(batch.frame_indices[clip, time]))
+                    rows.owner.append(int(target.track_ids[item]))
+                    rows.alone.append(bool(crowded[item] < MAX_OVERLAP))
+                    for name, values in looks.items():
+                        rows.looks[name].append(values[clip, time, queries[column]].numpy())
+    return found
+
+
+def told_apart(found: dict[str, Detections], name: str, gap: tuple[int, int], alone: bool) -> float:
+    """The area under the ROC curve, all sequences together."""
+    same_pairs, other_pairs = [], []
+    for rows in found.values():
+        keep = np.array(rows.alone) if alone else np.ones(len(rows.alone), dtype=bool)
+        looks = np.array(rows.looks[name])[keep]
+        looks = looks - looks.mean(0) if name == "raw colours" else looks
+        looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+        window, frame, owner = (np.array(column)[keep] for column in (rows.window, rows.frame, rows.owner))
+        apart = np.abs(frame[:, None] - frame)
+        pairs = np.triu((apart >= gap[0]) & (apart <= gap[1]) & (window[:, None] != window))
+        likeness, same = looks @ looks.T, owner[:, None] == owner
+        same_pairs.append(likeness[pairs & same])
+        other_pairs.append(likeness[pairs & ~same])
+    same, other = np.concatenate(same_pairs), np.concatenate(other_pairs)
+    if not len(same) or not len(other):
+        return float("nan")
+    return float(mannwhitneyu(same, other).statistic) / (len(same) * len(other))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ckpt", type=Path)
+    parser.add_argument("--root", help="a MOTChallenge folder; left out: synthetic scenes")
+    parser.add_argument("--frame_range", type=int, nargs=2)
+    parser.add_argument("--num_scenes", type=int, default=8)
+    parser.add_argument("--threshold", type=float, default=0.3, help="existence score of a detection")
+    options = parser.parse_args()
+    module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
+    _, data = data_of(options, module.tracking.overlap)
+    found = matched(module, data, options.threshold)
+    names = next(iter(found.values())).looks
+    print(f"{'frames apart':>34}" + "".join(f"{first:>5}-{last:<5}" for first, last in GAPS))
+    for alone in (False, True):
+        for name in names:
+            what = f"{name}, {'not overlapped' if alone else 'all'}"
+            print(f"{what:>34}" + "".join(f"{told_apart(found, name, gap, alone):>9.3f}  " for gap in GAPS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Objects of one clip pasted into another, where they meet its own: crossings and occlusions, which recordings have few of.
+
+Copy-paste (arXiv 2012.07177) of whole trajectories; where there are no masks, an ellipse within the box stands for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_convert
+
+from scene_model.batch import TargetFrame
+from scene_model.placement import clip_boxes
+
+MIN_VISIBLE = 0.1
+MAX_OVERLAP = 0.2
+"""Share of a box that others may cover for its object to be worth copying."""
+HIDDEN = 0.8
+"""Share of a box under pasted objects from which its object is out of sight."""
+_FIRST_ID = 1 << 40  # beyond the identities of any file
+
+
+def paste(
+    frames: Tensor,
+    targets: Sequence[TargetFrame],
+    donor_frames: Tensor,
+    donor_targets: Sequence[TargetFrame],
+    most: int,
+    random: np.random.RandomState,
+) -> tuple[Tensor, list[TargetFrame]]:
+    """A clip with some objects of another in front of its own.
+
+    Args:
+        frames: uint8 ``[T, 3, H, W]``.
+        targets: the objects of each frame.
+        donor_frames: as many frames of the same size.
+        donor_targets: of these.
+        most: largest number of objects; how many it is, is drawn.
+        random: what all is drawn from.
+    """
+    frames, targets = frames.clone(), list(targets)
+    ids = _worth_copying(donor_targets)
+    chosen = random.permutation(len(ids))[: random.randint(most + 1)]
+    size = torch.tensor(frames.shape[:1:-1] * 2)  # (W, H, W, H)
+    for number, index in enumerate(chosen.tolist()):
+        rows = [(target.track_ids == ids[index]).nonzero().item() for target in donor_targets]
+        boxes = torch.stack([target.boxes[row] for target, row in zip(donor_targets, rows, strict=True)])
+        shift = _to_meet(boxes, targets, frames.shape[-2:], random)
+        for time, row in enumerate(rows):
+            corners = (box_convert(boxes[time], "cxcywh", "xyxy") * size).round().int().tolist()
+            _blend(frames[time], donor_frames[time], corners, shift)
+            copy = donor_targets[time][torch.tensor([row])]
+            moved = copy.boxes + copy.boxes.new_tensor([*shift, 0, 0]) / size
+            copy = TargetFrame(moved, copy.labels, torch.tensor([_FIRST_ID + number]), copy.ignore)
+            targets[time] = _in_front(copy, targets[time])
+    return frames, targets
+
+
+def _worth_copying(targets: Sequence[TargetFrame]) -> list[int]:
+    """The identities that are there, and hardly overlapped, in all frames."""
+    worth: set[int] | None = None
+    for target in targets:
+        covered = _covered(target.boxes, target.boxes).fill_diagonal_(0).sum(1)
+        alone = set(target.track_ids[(covered <= MAX_OVERLAP) & ~target.ignore].tolist())
+        worth = alone if worth is None else worth & alone
+    return sorted(worth or ())
+
+
+def _to_meet(
+    boxes: Tensor, targets: Sequence[TargetFrame], size: Sequence[int], random: np.random.RandomState
+) -> tuple[int, int]:
+    """The shift (right, down) in pixels that brings a trajectory to one of the objects, in one of the frames."""
+    time = random.randint(len(targets))
+    if not len(targets[time]):
+        return 0, 0
+    other = targets[time].boxes[random.randint(len(targets[time]))]
+    beside = other.new_tensor([random.uniform(-1, 1), random.uniform(-0.2, 0.2)]) * other[2:]
+    right, down = (other[:2] + beside - boxes[time, :2]).tolist()
+    return round(right * size[1]), round(down * size[0])
+
+
+def _blend(frame: Tensor, donor: Tensor, corners: Sequence[int], shift: tuple[int, int]) -> None:
+    """Paint the ellipse within a box of the donor into the frame, in place, as far as both show it."""
+    (left, top, right, bottom), (to_right, down) = corners, shift
+    height, width = frame.shape[-2:]
+    columns = torch.arange(max(left, 0, -to_right), min(right, width, width - to_right))
+    rows = torch.arange(max(top, 0, -down), min(bottom, height, height - down))
+    if not len(columns) or not len(rows):
+        return
+    across = (columns + 0.5 - (left + right) / 2) / ((right - left) / 2)
+    along = (rows + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
+    alpha = ((1 - across**2 - along[:, None] ** 2) * 4).clamp(0, 1)  # [h, w], soft at the edge
+    source = donor[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    place = frame[:, rows[0] + down : rows[-1] + 1 + down, columns[0] + to_right : columns[-1] + 1 + to_right]
+    place.copy_((alpha * source + (1 - alpha) * place).round())
+
+
+def _in_front(copy: TargetFrame, behind: TargetFrame) -> TargetFrame:
+    """The objects of a frame and a pasted one, as far as they are in sight."""
+    boxes, visible = clip_boxes(copy.boxes, MIN_VISIBLE)
+    if not visible.item():
+        return behind
+    behind = behind[_covered(behind.boxes, boxes)[:, 0] < HIDDEN]
+    return TargetFrame(
+        torch.cat([behind.boxes, boxes]),
+        torch.cat([behind.labels, copy.labels]),
+        torch.cat([behind.track_ids, copy.track_ids]),
+        torch.cat([behind.ignore, copy.ignore]),
+    )
+
+
+def _covered(boxes: Tensor, others: Tensor) -> Tensor:
+    """The share of each box ``[N, 4]`` that each other one ``[M, 4]`` covers: ``[N, M]``."""
+    corners, other_corners = (box_convert(side, "cxcywh", "xyxy") for side in (boxes, others))
+    low = torch.maximum(corners[:, None, :2], other_corners[:, :2])
+    high = torch.minimum(corners[:, None, 2:], other_corners[:, 2:])
+    return (high - low).clamp(min=0).prod(-1) / boxes[:, 2:].prod(-1).clamp(min=1e-9)[:, None]
