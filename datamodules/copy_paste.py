@@ -86,15 +86,15 @@ def _blend(frame: Tensor, donor: Tensor, corners: Sequence[int], shift: tuple[in
     """Paint the ellipse within a box of the donor into the frame, in place, as far as both show it."""
     (left, top, right, bottom), (to_right, down) = corners, shift
     height, width = frame.shape[-2:]
-    columns = torch.arange(max(left, 0, -to_right), min(right, width, width - to_right))
-    rows = torch.arange(max(top, 0, -down), min(bottom, height, height - down))
-    if not len(columns) or not len(rows):
+    first_column, end_column = max(left, 0, -to_right), min(right, width, width - to_right)
+    first_row, end_row = max(top, 0, -down), min(bottom, height, height - down)
+    if first_column >= end_column or first_row >= end_row:
         return
-    across = (columns + 0.5 - (left + right) / 2) / ((right - left) / 2)
-    along = (rows + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
+    across = (torch.arange(first_column, end_column) + 0.5 - (left + right) / 2) / ((right - left) / 2)
+    along = (torch.arange(first_row, end_row) + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
     alpha = ((1 - across**2 - along[:, None] ** 2) * 4).clamp(0, 1)  # [h, w], soft at the edge
-    source = donor[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    place = frame[:, rows[0] + down : rows[-1] + 1 + down, columns[0] + to_right : columns[-1] + 1 + to_right]
+    source = donor[:, first_row:end_row, first_column:end_column]
+    place = frame[:, first_row + down : end_row + down, first_column + to_right : end_column + to_right]
     place.copy_((alpha * source + (1 - alpha) * place).round())
 
 

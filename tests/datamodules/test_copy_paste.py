@@ -36,10 +36,14 @@ def moving(left, top, width=16, height=20, step=3, frames=4):
 def pasted(own, donor, seed, most=1):
     """The first draw from a seed on in which something is pasted."""
     while True:
-        frames, targets = paste(*own, *donor, most, np.random.RandomState(seed))
+        frames, targets = paste(*own, *donor, most, rng(seed))
         if not torch.equal(frames, own[0]):
             return frames, targets
         seed += 1
+
+
+def rng(seed):
+    return np.random.RandomState(seed)
 
 
 def guests(target):
@@ -81,6 +85,12 @@ def test_a_guest_meets_an_object_and_moves_as_it_did():
         assert any((distance < torch.tensor([1.05, 0.25])).all() for distance in distances) or len(distances) < 4
 
 
+def test_a_guest_may_leave_the_frame():
+    own, donor = clip(moving(70, 50, 8, 8, 0)), clip(moving(5, 5, 10, 10, 22, frames=4))
+    numbers = {len(guests(target)) for seed in range(60) for target in paste(*own, *donor, 1, rng(seed))[1]}
+    assert numbers == {0, 1}
+
+
 def test_who_is_hidden_is_not_told_and_who_is_half_hidden_is():
     small, tall = moving(30, 25, 6, 6, 0), moving(20, 10, 40, 40, 0)
     hidden = half = 0
@@ -99,7 +109,7 @@ def test_only_objects_that_are_whole_are_copied():
     own = clip(moving(30, 20))
     for donor in (clip(gone), clip(*crowded)):
         for seed in range(20):
-            frames, targets = paste(*own, *donor, 3, np.random.RandomState(seed))
+            frames, targets = paste(*own, *donor, 3, rng(seed))
             assert torch.equal(frames, own[0])
             assert targets == own[1]
     numbers = {len(guests(target)) for s in range(40) for target in pasted(own, clip(gone, alone), 100 * s, 3)[1]}
@@ -111,7 +121,7 @@ def test_pictures_without_objects():
     frames, targets = pasted(empty, full, 0)
     assert [len(target) for target in targets] == [1, 1, 1, 1]
     torch.testing.assert_close(targets[0].boxes, full[1][0].boxes)
-    assert torch.equal(paste(*full, *empty, 3, np.random.RandomState(0))[0], full[0])
+    assert torch.equal(paste(*full, *empty, 3, rng(0))[0], full[0])
     assert not frames.equal(empty[0])
 
 
