@@ -2,9 +2,9 @@
 
     python benchmarks/looks.py CKPT --root PETS09-S2L1 --frame_range 326 525
 
-The windows of each sequence are seen once, and detections matched with the annotated objects (IoU of 0.5). Each figure is
-the probability that two detections of one object are more alike than two of different objects, for pairs from different
-windows that many frames apart: 0.5 is chance. `raw colours` are the head's stripes before it embeds them.
+The windows of each sequence are seen once, and detections matched with the annotated objects (IoU of 0.5). Each figure
+is the probability that two detections of one object are more alike than two of different objects, for pairs from
+different windows that many frames apart: 0.5 is chance. `raw colours` are the head's stripes before it embeds them.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Augmentation:
         brightness: largest relative change.
         contrast: largest relative change.
         saturation: largest relative change.
-        paste: largest number of objects that are copied from another clip, each to where it meets an object of this one.
+        paste: largest number of objects that are copied from another clip, each to where it meets one of this clip.
     """
 
     flip: float = 0.5

@@ -1,4 +1,4 @@
-"""Objects of one clip pasted into another, where they meet its own: crossings and occlusions, which recordings have few of.
+"""Objects of one clip pasted into another, where they meet its own: crossings, of which recordings have few.
 
 Copy-paste (arXiv 2012.07177) of whole trajectories; where there are no masks, an ellipse within the box stands for one.
 """

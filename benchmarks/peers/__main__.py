@@ -4,7 +4,7 @@
     python -m benchmarks.peers pets --root PETS09-S2L1 --minutes 10 --seeds 0 1 2
     python -m benchmarks.peers mot --root MOT17 --train-frames 1 300 --tune-frames 301 350 --val-frames 351 450
     python -m benchmarks.peers pets --root PETS09-S2L1 --systems ours --name "ours, pretrained" -- \\
-        --model.backbone.weights FILE --model.optimizer.backbone_lr_ratio 0.1
+        --model.backbone.name mobilenet_v2 --model.backbone.weights FILE --model.optimizer.backbone_lr_ratio 0.1
     python -m benchmarks.peers report --results runs/peers/results.json
 
 Run it in the repository's folder. A finished run is kept in the file of results and not repeated. What follows `--`

@@ -1,6 +1,7 @@
 """Objects of another clip in front of a clip's own: pixels and boxes agree, and what is hidden is no longer told."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_a_guest_meets_an_object_and_moves_as_it_did():
         _, targets = pasted(own, donor, 100 * seed)
         centers = [(t, guests(target).boxes[0, 0].item()) for t, target in enumerate(targets) if len(guests(target))]
         inside = [(t, x) for t, x in centers if 0.15 < x < 0.85]
-        for (t, x), (later, y) in zip(inside, inside[1:], strict=False):
+        for (t, x), (later, y) in pairwise(inside):
             assert (y - x) / (later - t) == pytest.approx(2 / SIZE[1], abs=0.01)
         distances = [
             (guests(target).boxes[0, :2] - target.boxes[0, :2]).abs() / target.boxes[0, 2:]
