@@ -33,7 +33,7 @@ def run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> st
 
 
 def run_limited(command: Sequence[str], log: Path, environment: Mapping[str, str], begin: Path, seconds: float) -> bool:
-    """Runs a training, and sends SIGTERM to one that takes too long.
+    """Runs a training, and sends SIGTERM to one that takes too long, on which it saves, unless it is about to end.
 
     Args:
         command: of the training.
@@ -56,7 +56,7 @@ def run_limited(command: Sequence[str], log: Path, environment: Mapping[str, str
             if in_time and begin.is_file() and time.time() - begin.stat().st_mtime > seconds:
                 in_time = False
                 process.send_signal(signal.SIGTERM)
-    _finished(process, command, log, allowed=(0,) if in_time else (0, 143))
+    _finished(process, command, log, allowed=(0,) if in_time else (0, 143, -signal.SIGTERM))
     return in_time
 
 

@@ -223,6 +223,9 @@ def test_a_training_that_overruns_is_stopped_by_sigterm(tmp_path):
     assert run_limited(python(code.format("")), tmp_path / "log", environment, begin, 30)
     begin.unlink()
     assert not run_limited(python(code.format("time.sleep(60)")), tmp_path / "log", environment, begin, 0.1)
+    begin.unlink()
+    about_to_end = f"import time; open({str(begin)!r}, 'w'); time.sleep(60)"  # no longer minds signals
+    assert not run_limited(python(about_to_end), tmp_path / "log", environment, begin, 0.1)
 
 
 def test_a_failing_command_says_what_it_said(tmp_path):
