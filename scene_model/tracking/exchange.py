@@ -6,7 +6,7 @@ import numpy as np
 
 from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
-from scene_model.tracking.similarity import cosine, iou
+from scene_model.tracking.similarity import agreement, cosine, iou
 from scene_model.tracking.tracks import Tracks
 
 _MEETING_IOU = 0.1
@@ -17,7 +17,8 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
     """Whose identity each track has from now on: int64 ``[M]``, its own nearly always.
 
     A pair is exchanged if that makes what is seen of both now more like what was seen of them before, by more than
-    `config.exchange_margin` in the sum of the cosines; of several such pairs of a track, the best one is.
+    `config.exchange_margin` in the sum of the cosines, each times the agreement of the classes. Of several such pairs
+    of a track, the best one is; of a track that is not seen now, or not by itself, nothing counts.
 
     Args:
         tracks: M live tracks, before a window.
@@ -28,7 +29,8 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
     if config.embedding_weight == 0:
         return np.arange(len(tracks))
     likeness = np.zeros((len(tracks), len(tracks)))
-    likeness[:, rows] = cosine(tracks.embeddings, seen.embeddings) * (seen.looks > _FEW_LOOKS)
+    same = cosine(tracks.embeddings, seen.embeddings) * agreement(tracks.class_sums, seen.class_sums)
+    likeness[:, rows] = same * (seen.looks > _FEW_LOOKS)
     own = likeness.diagonal()
     gain = np.triu(likeness + likeness.T - own - own[:, None])
     pairs = np.argwhere(gain > config.exchange_margin)

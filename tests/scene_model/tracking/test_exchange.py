@@ -71,6 +71,20 @@ def test_who_never_met_exchanges_nothing():
     assert ends_as_it_began(video, link(windows, LinkingConfig(overlap=2))) == [True, True]
 
 
+def test_another_class_is_somebody_else_whatever_it_looks_like():
+    video = straight(((0.4, 0.2), (0.6, 0.8)), ((0.4, 0.8), (0.6, 0.2)), num_frames=40)
+    windows = [
+        replace(
+            window,
+            embeddings=np.where(window.frames[:, None, None] < CROSSING, LOOKS, LOOKS[::-1]),
+            class_probs=np.tile(np.eye(2), (len(window.frames), 1, 1)),
+        )
+        for window in confused(video)
+        if CROSSING not in window.frames[1:]
+    ]
+    assert ends_as_it_began(video, link(windows, LinkingConfig(overlap=2))) == [True, True]
+
+
 def test_without_weight_looks_are_not_asked():
     rows = link(confused(crossing()), LinkingConfig(embedding_weight=0.0))
     assert ends_as_it_began(crossing(), rows) == [False, False]
