@@ -59,6 +59,10 @@ class Augmentation:
         top, left = (round(space * random.uniform()) for space in free)
         return replace(placement, left=left, top=top, mirror=random.uniform() < self.flip)
 
+    def num_guests(self, random: np.random.RandomState) -> int:
+        """Draw how many objects of another clip are pasted."""
+        return int(random.randint(self.paste + 1)) if self.paste else 0
+
     def recolour(self, frames: Tensor, random: np.random.RandomState) -> Tensor:
         """Change brightness, contrast and saturation of uint8 ``[T, 3, h, w]``, all frames alike.
 

@@ -16,11 +16,8 @@ from datamodules.augmentation import Augmentation
 from datamodules.copy_paste import paste
 from datamodules.source import Source
 from scene_model.batch import SceneBatch, SequenceInfo, SequenceTruth, TargetFrame
-from scene_model.placement import Placement, clip_boxes, letterbox
+from scene_model.placement import MIN_VISIBLE, Placement, clip_boxes, letterbox
 from scene_model.tracking import window_starts
-
-MIN_VISIBLE = 0.1
-"""Share of an object's box that must lie in the frame; of less, there is nothing to see."""
 
 
 class ClipRequest(NamedTuple):
@@ -117,8 +114,8 @@ class ClipDataset(Dataset[Clip]):
         if blank:
             return _blank(self.sequences[self.windows[window][0]], seed, self.sampling)
         clip = self._cut(window, seed, random)
-        if self.sampling.augmentation is not None and self.sampling.augmentation.paste:
-            clip = self._with_guests(clip, self.sampling.augmentation.paste, random)
+        if self.sampling.augmentation is not None and (guests := self.sampling.augmentation.num_guests(random)):
+            clip = self._with_guests(clip, guests, random)
         return pad(clip, self.sampling.length)
 
     def _cut(self, window: int, seed: int, random: np.random.RandomState) -> Clip:
@@ -147,12 +144,12 @@ class ClipDataset(Dataset[Clip]):
             truth=self.source.truth(sequence) if is_last and self.sampling.with_truth else None,
         )
 
-    def _with_guests(self, clip: Clip, most: int, random: np.random.RandomState) -> Clip:
+    def _with_guests(self, clip: Clip, count: int, random: np.random.RandomState) -> Clip:
         """The clip with objects of another one, which may be of any sequence."""
         donor = self._cut(int(random.randint(len(self.windows))), clip.seed, random)
         if len(donor.targets) != len(clip.targets):
             return clip
-        frames, targets = paste(clip.frames, clip.targets, donor.frames, donor.targets, most, random)
+        frames, targets = paste(clip.frames, clip.targets, donor.frames, donor.targets, count, random)
         return replace(clip, frames=frames, targets=targets)
 
 

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from scene_model.batch import TargetFrame
-from scene_model.placement import clip_boxes
+from scene_model.boxes import covered, to_xyxy
+from scene_model.placement import MIN_VISIBLE, clip_boxes
 
-MIN_VISIBLE = 0.1
 MAX_OVERLAP = 0.2
 """Share of a box that others may cover for its object to be worth copying."""
 HIDDEN = 0.8
@@ -28,7 +27,7 @@ def paste(
     targets: Sequence[TargetFrame],
     donor_frames: Tensor,
     donor_targets: Sequence[TargetFrame],
-    most: int,
+    count: int,
     random: np.random.RandomState,
 ) -> tuple[Tensor, list[TargetFrame]]:
     """A clip with some objects of another in front of its own.
@@ -38,19 +37,19 @@ def paste(
         targets: the objects of each frame.
         donor_frames: as many frames of the same size.
         donor_targets: of these.
-        most: largest number of objects; how many it is, is drawn.
-        random: what all is drawn from.
+        count: number of objects, as far as there are so many worth copying.
+        random: what which and where is drawn from.
     """
     frames, targets = frames.clone(), list(targets)
     ids = _worth_copying(donor_targets)
-    chosen = random.permutation(len(ids))[: random.randint(most + 1)]
+    chosen = random.permutation(len(ids))[:count]
     size = torch.tensor(frames.shape[:1:-1] * 2)  # (W, H, W, H)
     for number, index in enumerate(chosen.tolist()):
         rows = [(target.track_ids == ids[index]).nonzero().item() for target in donor_targets]
         boxes = torch.stack([target.boxes[row] for target, row in zip(donor_targets, rows, strict=True)])
         shift = _to_meet(boxes, targets, frames.shape[-2:], random)
         for time, row in enumerate(rows):
-            corners = (box_convert(boxes[time], "cxcywh", "xyxy") * size).round().int().tolist()
+            corners = (to_xyxy(boxes[time]) * size).round().int().tolist()
             _blend(frames[time], donor_frames[time], corners, shift)
             copy = donor_targets[time][torch.tensor([row])]
             moved = copy.boxes + copy.boxes.new_tensor([*shift, 0, 0]) / size
@@ -63,8 +62,8 @@ def _worth_copying(targets: Sequence[TargetFrame]) -> list[int]:
     """The identities that are there, and hardly overlapped, in all frames."""
     worth: set[int] | None = None
     for target in targets:
-        covered = _covered(target.boxes, target.boxes).fill_diagonal_(0).sum(1)
-        alone = set(target.track_ids[(covered <= MAX_OVERLAP) & ~target.ignore].tolist())
+        share = covered(target.boxes[:, None], target.boxes).fill_diagonal_(0).sum(1)
+        alone = set(target.track_ids[(share <= MAX_OVERLAP) & ~target.ignore].tolist())
         worth = alone if worth is None else worth & alone
     return sorted(worth or ())
 
@@ -103,18 +102,10 @@ def _in_front(copy: TargetFrame, behind: TargetFrame) -> TargetFrame:
     boxes, visible = clip_boxes(copy.boxes, MIN_VISIBLE)
     if not visible.item():
         return behind
-    behind = behind[_covered(behind.boxes, boxes)[:, 0] < HIDDEN]
+    behind = behind[covered(behind.boxes, boxes) < HIDDEN]
     return TargetFrame(
         torch.cat([behind.boxes, boxes]),
         torch.cat([behind.labels, copy.labels]),
         torch.cat([behind.track_ids, copy.track_ids]),
         torch.cat([behind.ignore, copy.ignore]),
     )
-
-
-def _covered(boxes: Tensor, others: Tensor) -> Tensor:
-    """The share of each box ``[N, 4]`` that each other one ``[M, 4]`` covers: ``[N, M]``."""
-    corners, other_corners = (box_convert(side, "cxcywh", "xyxy") for side in (boxes, others))
-    low = torch.maximum(corners[:, None, :2], other_corners[:, :2])
-    high = torch.minimum(corners[:, None, 2:], other_corners[:, 2:])
-    return (high - low).clamp(min=0).prod(-1) / boxes[:, 2:].prod(-1).clamp(min=1e-9)[:, None]

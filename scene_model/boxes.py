@@ -50,6 +50,16 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return intersection / (union + _EPS)
 
 
+def covered(a: Tensor, b: Tensor) -> Tensor:
+    """The share of each box of `a` that lies under `b`, which broadcast as in `iou`: ``[...]`` in [0, 1].
+
+    >>> covered(torch.tensor([0.5, 0.5, 0.2, 0.2]), torch.tensor([0.6, 0.5, 0.2, 0.4]))
+    tensor(0.5000)
+    """
+    intersection, _, corners, _ = _overlap(a, b)
+    return intersection / (_area(corners) + _EPS)
+
+
 def iou_and_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU (Rezatofighi et al., 2019) of boxes that broadcast: each ``[...]``, GIoU in [-1, 1]."""
     intersection, union, a, b = _overlap(a, b)

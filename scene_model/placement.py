@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+MIN_VISIBLE = 0.1
+"""Share of an object's box that must lie in the frame; of less, there is nothing to see."""
+
 
 @dataclass(frozen=True)
 class Placement:

@@ -68,8 +68,8 @@ class SceneModel(nn.Module):
         hidden, layers = self.decoder(queries, levels, padding_mask)
         num_noised = 0 if dn_state is None else dn_state.boxes.shape[2]
         outputs = self._outputs(hidden, layers, proposals, num_noised)
-        clips = frames if frame_of is None else frames[frame_of]
         for head in self.extra_heads:
+            clips = frames if frame_of is None else frames[frame_of]
             outputs = extended(outputs, head(outputs["embeddings"], outputs["layer_boxes"][-1], clips))
         return outputs
 

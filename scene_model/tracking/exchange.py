@@ -10,7 +10,6 @@ from scene_model.tracking.similarity import agreement, cosine, iou
 from scene_model.tracking.tracks import Tracks
 
 _MEETING_IOU = 0.1
-_FEW_LOOKS = 0.1  # less than one frame in which an object is seen by itself
 
 
 def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig) -> IntArray:
@@ -30,7 +29,7 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
         return np.arange(len(tracks))
     likeness = np.zeros((len(tracks), len(tracks)))
     same = cosine(tracks.embeddings, seen.embeddings) * agreement(tracks.class_sums, seen.class_sums)
-    likeness[:, rows] = same * (seen.looks > _FEW_LOOKS)
+    likeness[:, rows] = same * (seen.looks > 0)
     own = likeness.diagonal()
     gain = np.triu(likeness + likeness.T - own - own[:, None])
     pairs = np.argwhere(gain > config.exchange_margin)
@@ -47,6 +46,6 @@ def _have_met(tracks: Tracks, pairs: IntArray, keep_threshold: float) -> BoolArr
     boxes: FloatArray = tracks.boxes
     seen = tracks.seen_scores(keep_threshold) > 0
     first, second = pairs.T
-    overlap = iou(boxes[first], boxes[second]) * (seen[first] & seen[second])
+    overlap = iou(boxes[first].T, boxes[second].T).T * (seen[first] & seen[second])
     met: BoolArray = (overlap >= _MEETING_IOU).any(1)
     return met

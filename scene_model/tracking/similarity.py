@@ -28,18 +28,21 @@ def mean_iou(
         >>> mean_iou(a, b, np.array([[0.5, 0.5]]), np.array([[1.0, 0.5]]))
         (array([[0.66666667]]), array([[0.75]]))
     """
+    return weighted_mean(frame_iou(a, b), weights_a, weights_b)
+
+
+def frame_iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """IoU of boxes ``[M, F, 4]`` and ``[K, F, 4]`` in each frame: ``[F, M, K]``."""
+    return iou(np.ascontiguousarray(a.T)[..., None], np.ascontiguousarray(b.T)[:, :, None])
+
+
+def weighted_mean(values: FloatArray, weights_a: FloatArray, weights_b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Values ``[F, M, K]``, averaged over the frames as `mean_iou` does, and the total weights."""
     total = weights_a @ weights_b.T
-    overlap = _iou(np.ascontiguousarray(a.T)[..., None], np.ascontiguousarray(b.T)[:, :, None])
-    mean = np.einsum("fmk,mf,kf->mk", overlap, weights_a, weights_b) / np.maximum(total, _TINY)
-    return mean, total
+    return np.einsum("fmk,mf,kf->mk", values, weights_a, weights_b) / np.maximum(total, _TINY), total
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Intersection over union of (cx, cy, w, h) boxes ``[..., 4]`` that broadcast against each other: ``[...]``."""
-    return _iou(np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0))
-
-
-def _iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Intersection over union of (cx, cy, w, h) boxes ``[4, ...]`` that broadcast against each other: ``[...]``."""
     intersection = _common_length(a[::2], b[::2]) * _common_length(a[1::2], b[1::2])
     union = a[2] * a[3] + b[2] * b[3] - intersection

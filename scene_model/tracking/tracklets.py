@@ -7,7 +7,7 @@ import numpy as np
 from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
 from scene_model.tracking.motion import Motion
-from scene_model.tracking.similarity import agreement, iou, mean_iou
+from scene_model.tracking.similarity import agreement, frame_iou, weighted_mean
 from scene_model.tracking.tracks import Tracks
 from scene_model.tracking.window import Window
 
@@ -28,10 +28,12 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
     queries = _strongest_first(boxes, weights)
     boxes, scores, weights = boxes[queries], scores[queries], weights[queries]
     class_sums = _weighted_sums(weights, window.class_probs[:, queries])
-    kept = _without_duplicates(boxes, weights, class_sums, config.duplicate_iou)
+    overlap = frame_iou(boxes, boxes)
+    kept = _without_duplicates(overlap, weights, class_sums, config.duplicate_iou)
     queries, class_sums = queries[kept], class_sums[kept]
     boxes, scores, weights = boxes[kept], scores[kept], weights[kept]
-    looks = _looks_of_its_own(boxes, weights)
+    alone = np.where(_is_alone(overlap[:, kept][:, :, kept], weights), weights, 0)
+    looks = np.maximum(alone, _TRUST_OF_OVERLAPPED * weights)
     num_before = len(frames) - len(window.frames)
     return Tracks(
         ids=np.zeros(len(queries), dtype=np.int64),
@@ -40,16 +42,20 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
         num_windows=_after_nothing(usable[queries], num_before),
         class_sums=class_sums,
         embeddings=_weighted_sums(looks, window.embeddings[:, queries]),
-        looks=looks.sum(1),
+        looks=alone.sum(1),
         motion=Motion.of(boxes, weights, window.frames),
     )
 
 
-def _looks_of_its_own(boxes: FloatArray, weights: FloatArray) -> FloatArray:
-    """The weights ``[K, T]``, next to nothing where another box overlaps: what is seen may be the other object."""
-    overlap = iou(boxes[:, None], boxes) * (weights > 0)  # [K, K, T]
-    overlap[np.arange(len(boxes)), np.arange(len(boxes))] = 0
-    return np.where(overlap.max(1, initial=0) < _MAX_OVERLAP, weights, _TRUST_OF_OVERLAPPED * weights)
+def _is_alone(overlap: FloatArray, weights: FloatArray) -> BoolArray:
+    """Where no other object that is seen overlaps: ``[K, T]``, from the IoU ``[T, K, K]``.
+
+    Elsewhere, looks may be those of the other object.
+    """
+    others = overlap * (weights.T > 0)[:, None]
+    others[:, np.arange(len(weights)), np.arange(len(weights))] = 0
+    alone: BoolArray = others.max(2, initial=0).T < _MAX_OVERLAP
+    return alone
 
 
 def _usable(window: Window) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -79,15 +85,17 @@ def _after_nothing(values: FloatArray, num_before: int) -> FloatArray:
     return np.concatenate([np.zeros((len(values), num_before, *values.shape[2:])), values], axis=1)
 
 
-def _without_duplicates(boxes: FloatArray, weights: FloatArray, class_sums: FloatArray, threshold: float) -> BoolArray:
+def _without_duplicates(
+    overlap: FloatArray, weights: FloatArray, class_sums: FloatArray, threshold: float
+) -> BoolArray:
     """Mask of the queries that no kept stronger one stands for: greedy suppression of whole windows.
 
     A query stands for another as far as their boxes overlap, in the mean of all frames in which the other is seen.
     """
-    overlap, shared = mean_iou(boxes, boxes, (weights > 0).astype(np.float64), weights)
-    likeness = overlap * shared / weights.sum(1) * agreement(class_sums, class_sums)
+    mean, shared = weighted_mean(overlap, (weights > 0).astype(np.float64), weights)
+    likeness = mean * shared / weights.sum(1) * agreement(class_sums, class_sums)
     stands_for = np.triu(likeness >= threshold, k=1)
-    kept = np.ones(len(boxes), dtype=bool)
+    kept = np.ones(len(weights), dtype=bool)
     while True:
         unexplained = ~stands_for[kept].any(0)
         if (unexplained == kept).all():

@@ -23,7 +23,7 @@ class Tracks(Columns):
         num_windows: ``[N, F]``, number of these windows.
         class_sums: ``[N, C]``, class probabilities, weighted by existence, of the track's whole life.
         embeddings: ``[N, D]``, of any length.
-        looks: ``[N]``, weight of the frames that the embeddings are made of, most of them without other objects.
+        looks: ``[N]``, existence scores of the frames in which the object was seen with no other one over it.
         motion: of N objects, from the frames in which they were seen last.
     """
 
@@ -71,7 +71,7 @@ class Tracks(Columns):
             self.num_windows + seen.num_windows,
             self.class_sums + seen.class_sums,
             _EMBEDDING_MEMORY * self.embeddings + seen.embeddings,
-            _EMBEDDING_MEMORY * self.looks + seen.looks,
+            self.looks + seen.looks,
             self.motion,
         )
         weights = merged.seen_scores(keep_threshold)

@@ -102,5 +102,15 @@ def test_looks_of_overlapped_boxes_hardly_count(distance, counts):
     boxes = np.array([[[0.3, 0.5, 0.1, 0.1], [0.3 + distance, 0.5, 0.1, 0.1]]])
     window = Window(np.array([0]), boxes, np.full((1, 2), 0.8), np.ones((1, 2, 1)), LOOKS[None])
     tracklets = find_tracklets(window, window.frames, LinkingConfig())
-    np.testing.assert_allclose(tracklets.looks, 0.8 if counts else 0.008)
-    np.testing.assert_allclose(tracklets.embeddings, tracklets.looks[:, None] * LOOKS)
+    np.testing.assert_allclose(tracklets.looks, 0.8 if counts else 0)
+    np.testing.assert_allclose(tracklets.embeddings, (0.8 if counts else 0.008) * LOOKS)
+
+
+def test_who_is_overlapped_all_the_time_exchanges_nothing_however_long_the_window():
+    video = straight(((0.2, 0.45), (0.8, 0.45)), ((0.2, 0.51), (0.8, 0.51)), num_frames=76)
+    windows = [
+        replace(window, embeddings=np.where(window.frames[:, None, None] < 40, LOOKS, LOOKS[::-1]))
+        for window in confused(video, overlap=4, length=40)
+    ]
+    windows = [replace(window, boxes=video.boxes[[0, 1]][:, window.frames].swapaxes(0, 1)) for window in windows]
+    assert ends_as_it_began(video, link(windows, LinkingConfig(overlap=4)), last=75) == [True, True]
