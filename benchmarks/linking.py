@@ -18,7 +18,6 @@ A given `birth_threshold` sets `keep_threshold` to 0.6 of it. Other options of l
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,30 +26,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
+from sequences import sequence_parser, sequences_of
 from torchvision.ops import box_convert, box_iou
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from datamodules import MOTChallenge, SceneDataModule, Source, SyntheticScenes
+from datamodules import SceneDataModule, Source
 from scene_model import SceneModelLightningModule
 from scene_model.metrics import TrackedSequence, apply_rules, score, scores_table
 from scene_model.mot_text import MotTable
 from scene_model.placement import letterbox
 from scene_model.tracking import LinkingConfig, TrackRows, Window, WindowLinker
-
-
-def data_of(
-    options: argparse.Namespace, overlap: int, window_length: int | None = None
-) -> tuple[Source, SceneDataModule]:
-    """The frames that the options name, cut into windows as the checkpoint's run sees them."""
-    saved = torch.load(options.ckpt, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
-    source = (
-        MOTChallenge(options.root, tuple(options.frame_range) if options.frame_range else None)
-        if options.root
-        else SyntheticScenes(split="test", num_scenes=options.num_scenes, num_frames=300)
-    )
-    names = ("clip_length", "image_size", "mean", "std", "batch_size")
-    frames = {name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names}
-    return source, SceneDataModule(test=source, window_length=window_length, window_overlap=overlap, **frames)
 
 
 @torch.inference_mode()
@@ -136,11 +121,7 @@ def swept(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ckpt", type=Path)
-    parser.add_argument("--root", help="a MOTChallenge folder; left out: synthetic scenes")
-    parser.add_argument("--frame_range", type=int, nargs=2)
-    parser.add_argument("--num_scenes", type=int, default=8)
+    parser = sequence_parser(__doc__)
     parser.add_argument("--window_length", type=int)
     parser.add_argument("--overlap", type=int)
     parser.add_argument("--embedding_weight", type=float)
@@ -151,7 +132,7 @@ def main() -> None:
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
     given = {name: getattr(options, name) for name in ("overlap", "embedding_weight", "exchange_margin")}
     config = replace(module.tracking, **{name: value for name, value in given.items() if value is not None})
-    source, data = data_of(options, config.overlap, options.window_length)
+    source, data = sequences_of(options, config.overlap, options.window_length)
     windows = windows_of(module, data)
     if options.max_age or options.birth_threshold:
         linkings = [

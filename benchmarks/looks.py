@@ -9,25 +9,25 @@ different windows that many frames apart: 0.5 is chance. `raw colours` are the h
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from linking import data_of
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import mannwhitneyu
-from torchvision.ops import box_convert, box_iou
+from sequences import sequence_parser, sequences_of
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from datamodules import SceneDataModule
-from scene_model import SceneModelLightningModule
-from scene_model.identity_head import stripe_colours
+from scene_model import SceneModelLightningModule, TargetFrame
+from scene_model.boxes import iou
+from scene_model.identity_head import IdentityHead, stripe_colours
 
 GAPS = ((1, 3), (4, 10), (11, 50), (51, 200))
-MAX_OVERLAP = 0.1
+MIN_IOU, MAX_OVERLAP = 0.5, 0.1
 
 
 @dataclass
@@ -40,6 +40,19 @@ class Detections:
     alone: list[bool]
     looks: dict[str, list[np.ndarray]]
 
+    def add(self, window: int, frame: int, target: TargetFrame, boxes: Tensor, looks: dict[str, np.ndarray]) -> None:
+        """The detections of a frame that are matched with an object."""
+        overlap = iou(target.boxes[:, None], boxes)
+        alone = iou(target.boxes[:, None], target.boxes).fill_diagonal_(0).sum(1) < MAX_OVERLAP
+        for item, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+            if overlap[item, column] >= MIN_IOU:
+                self.window.append(window)
+                self.frame.append(frame)
+                self.owner.append(int(target.track_ids[item]))
+                self.alone.append(bool(alone[item]))
+                for name, values in looks.items():
+                    self.looks[name].append(values[column])
+
 
 @torch.inference_mode()
 def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold: float) -> dict[str, Detections]:
@@ -48,7 +61,10 @@ def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold:
         batch = data.on_after_batch_transfer(batch, 0)
         outputs = module(batch.frames, batch.padding_mask)
         boxes = torch.cat([outputs["bbox_center"], outputs["bbox_size"]], dim=-1)
-        looks = {"decoder": outputs["embeddings"], "raw colours": stripe_colours(batch.frames, boxes, 8)}
+        looks = {
+            "decoder": outputs["embeddings"],
+            "raw colours": stripe_colours(batch.frames, boxes, IdentityHead().stripes),
+        }
         if "identity_embeddings" in outputs:
             looks["identity head"] = outputs["identity_embeddings"]
         for clip, info in enumerate(batch.sequences):
@@ -56,20 +72,10 @@ def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold:
             window = rows.window[-1] + 1 if rows.window else 0
             for time in (~batch.padding_mask[clip]).nonzero().flatten().tolist():
                 target = batch.targets[clip][time]
-                target = target[~target.ignore]
                 queries = (outputs["exist_conf"][clip, time, :, 0] >= threshold).nonzero().flatten()
-                truth = box_convert(target.boxes, "cxcywh", "xyxy")
-                overlap = box_iou(truth, box_convert(boxes[clip, time, queries], "cxcywh", "xyxy"))
-                crowded = box_iou(truth, truth).fill_diagonal_(0).amax(1) if len(truth) else torch.zeros(0)
-                for item, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-                    if overlap[item, column] < 0.5:
-                        continue
-                    rows.window.append(window)
-                    rows.frame.append(int(batch.frame_indices[clip, time]))
-                    rows.owner.append(int(target.track_ids[item]))
-                    rows.alone.append(bool(crowded[item] < MAX_OVERLAP))
-                    for name, values in looks.items():
-                        rows.looks[name].append(values[clip, time, queries[column]].numpy())
+                of_frame = {name: values[clip, time, queries].numpy() for name, values in looks.items()}
+                frame = int(batch.frame_indices[clip, time])
+                rows.add(window, frame, target[~target.ignore], boxes[clip, time, queries], of_frame)
     return found
 
 
@@ -94,15 +100,11 @@ def told_apart(found: dict[str, Detections], name: str, gap: tuple[int, int], al
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ckpt", type=Path)
-    parser.add_argument("--root", help="a MOTChallenge folder; left out: synthetic scenes")
-    parser.add_argument("--frame_range", type=int, nargs=2)
-    parser.add_argument("--num_scenes", type=int, default=8)
+    parser = sequence_parser(__doc__)
     parser.add_argument("--threshold", type=float, default=0.3, help="existence score of a detection")
     options = parser.parse_args()
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
-    _, data = data_of(options, module.tracking.overlap)
+    _, data = sequences_of(options, module.tracking.overlap)
     found = matched(module, data, options.threshold)
     names = next(iter(found.values())).looks
     print(f"{'frames apart':>34}" + "".join(f"{first:>5}-{last:<5}" for first, last in GAPS))
