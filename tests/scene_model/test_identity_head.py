@@ -34,7 +34,7 @@ def queries(present):
 
 
 def painted(looks):
-    """A frame [1, T, 3, H, W] that has four boxes side by side, with the colours [T, 4, S, 3] from top to bottom."""
+    """Frames [1, T, 3, H, W] of boxes side by side, with the colours [T, N, S, 3] from top to bottom, and the boxes."""
     num_frames, count, stripes, _ = looks.shape
     pixels = looks.permute(0, 3, 2, 1).repeat_interleave(32 // stripes, 2).repeat_interleave(64 // count, 3)
     centers = torch.stack([(torch.arange(count) + 0.5) / count, torch.full((count,), 0.5)], dim=-1)
