@@ -1,22 +1,23 @@
-"""Which predictions of a checkpoint are false and which objects it misses, on scenes of the test split.
+"""Which predictions of a checkpoint are false and which objects it misses.
 
-    python benchmarks/clip_errors.py runs/version_0/checkpoints/best.ckpt [--scenes 32]
+    python benchmarks/clip_errors.py CKPT                                # 8 synthetic test scenes of 300 frames
+    python benchmarks/clip_errors.py CKPT --root PETS09-S2L1 --frame_range 326 525
 
-Counts pairs of a query or an object and a frame, with the matching that the losses use and the default threshold.
+Counts pairs of a query or an object and a frame, in windows that share none, with the matching that the losses use and
+the checkpoint's `model.head.exist_threshold`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
 
 import torch
+from sequences import sequence_parser, sequences_of
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from datamodules import SceneDataModule, SyntheticScenes
 from scene_model import SceneModelLightningModule
 from scene_model.batch import SceneBatch
 from scene_model.boxes import iou
@@ -54,15 +55,11 @@ def errors(module: SceneModelLightningModule, batch: SceneBatch) -> dict[str, Te
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint")
-    parser.add_argument("--scenes", type=int, default=32)
-    options = parser.parse_args()
-    module = SceneModelLightningModule.load_from_checkpoint(options.checkpoint, map_location="cpu").eval()
-    data = SceneDataModule(val=SyntheticScenes("test", options.scenes), batch_size=4, clip_length=4)
-    data.setup("validate")
+    options = sequence_parser(__doc__).parse_args()
+    module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
+    _, data = sequences_of(options, overlap=0)
     counts: Counter[str] = Counter()
-    for batch in data.val_dataloader():
+    for batch in data.test_dataloader():
         found = errors(module, data.on_after_batch_transfer(batch, 0))
         counts.update({name: int(mask.sum()) for name, mask in found.items()})
     for name, count in counts.items():

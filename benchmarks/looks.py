@@ -4,7 +4,8 @@
 
 The windows of each sequence are seen once, and detections matched with the annotated objects (IoU of 0.5). Each figure
 is the probability that two detections of one object are more alike than two of different objects, for pairs from
-different windows that many frames apart: 0.5 is chance. `raw colours` are the head's stripes before it embeds them.
+different windows that many frames apart: 0.5 is chance. `raw colours` are those of the stripes that an `IdentityHead`
+embeds by default, minus their mean over the sequence.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from scene_model import SceneModelLightningModule, TargetFrame
 from scene_model.boxes import iou
 from scene_model.identity_head import IdentityHead, stripe_colours
 
+STRIPES = IdentityHead().stripes
 GAPS = ((1, 3), (4, 10), (11, 50), (51, 200))
 MIN_IOU, MAX_OVERLAP = 0.5, 0.1
 
@@ -63,7 +65,7 @@ def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold:
         boxes = torch.cat([outputs["bbox_center"], outputs["bbox_size"]], dim=-1)
         looks = {
             "decoder": outputs["embeddings"],
-            "raw colours": stripe_colours(batch.frames, boxes, IdentityHead().stripes),
+            "raw colours": stripe_colours(batch.frames, boxes, STRIPES),
         }
         if "identity_embeddings" in outputs:
             looks["identity head"] = outputs["identity_embeddings"]
@@ -76,7 +78,7 @@ def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold:
                 of_frame = {name: values[clip, time, queries].numpy() for name, values in looks.items()}
                 frame = int(batch.frame_indices[clip, time])
                 rows.add(window, frame, target[~target.ignore], boxes[clip, time, queries], of_frame)
-    return found
+    return {name: rows for name, rows in found.items() if rows.owner}
 
 
 def told_apart(found: dict[str, Detections], name: str, gap: tuple[int, int], alone: bool) -> float:
@@ -106,6 +108,8 @@ def main() -> None:
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
     _, data = sequences_of(options, module.tracking.overlap)
     found = matched(module, data, options.threshold)
+    if not found:
+        sys.exit("no detection matches an annotated object")
     names = next(iter(found.values())).looks
     print(f"{'frames apart':>34}" + "".join(f"{first:>5}-{last:<5}" for first, last in GAPS))
     for alone in (False, True):

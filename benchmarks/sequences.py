@@ -18,6 +18,7 @@ def sequence_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("ckpt", type=Path)
     parser.add_argument("--root", help="a MOTChallenge folder; left out: synthetic scenes")
     parser.add_argument("--frame_range", type=int, nargs=2)
+    parser.add_argument("--classes", nargs="+", default=["pedestrian"], help="of the MOTChallenge folder")
     parser.add_argument("--num_scenes", type=int, default=8)
     return parser
 
@@ -28,10 +29,12 @@ def sequences_of(
     """The frames that the options name, cut into windows as the checkpoint's run sees them."""
     saved = torch.load(options.ckpt, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
     source = (
-        MOTChallenge(options.root, tuple(options.frame_range) if options.frame_range else None)
+        MOTChallenge(options.root, tuple(options.frame_range) if options.frame_range else None, options.classes)
         if options.root
         else SyntheticScenes(split="test", num_scenes=options.num_scenes, num_frames=300)
     )
-    names = ("clip_length", "image_size", "mean", "std", "batch_size")
-    frames = {name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names}
-    return source, SceneDataModule(test=source, window_length=window_length, window_overlap=overlap, **frames)
+    names = ("clip_length", "window_length", "image_size", "mean", "std", "batch_size")
+    seen = {name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in names}
+    if window_length is not None:
+        seen["window_length"] = window_length
+    return source, SceneDataModule(test=source, window_overlap=overlap, **seen)

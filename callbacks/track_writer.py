@@ -26,7 +26,7 @@ from scene_model.files import seen_from_here
 
 _NO_TRACK = (
     "No track: is the model trained for what the video shows? "
-    "A lower --model.tracking.birth_threshold shows what it nearly saw."
+    "Lower --model.tracking.birth_threshold and keep_threshold show what it nearly saw."
 )
 
 

@@ -149,7 +149,9 @@ class ClipDataset(Dataset[Clip]):
         donor = self._cut(int(random.randint(len(self.windows))), clip.seed, random)
         if len(donor.targets) != len(clip.targets):
             return clip
-        frames, targets = paste(clip.frames, clip.targets, donor.frames, donor.targets, count, random)
+        shown = {number for target in clip.targets for number in target.track_ids.tolist()}
+        present = shown if donor.sequence.name == clip.sequence.name else ()
+        frames, targets = paste(clip.frames, clip.targets, donor.frames, donor.targets, count, random, present)
         return replace(clip, frames=frames, targets=targets)
 
 

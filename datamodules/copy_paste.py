@@ -5,7 +5,7 @@ Copy-paste (arXiv 2012.07177) of whole trajectories; where there are no masks, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from scene_model.placement import MIN_VISIBLE, clip_boxes
 
 MAX_OVERLAP = 0.2
 """Share of a box that others may cover for its object to be worth copying."""
+EDGE = 1e-3
+"""Distance from the edge of the frame, in shares of its size, up to which a box may be cut off by it."""
 HIDDEN = 0.8
-"""Share of a box under pasted objects from which its object is out of sight."""
+"""Share of a box under that of a pasted object from which its object is out of sight."""
 _FIRST_ID = 1 << 40  # beyond the identities of any file
 
 
@@ -29,6 +31,7 @@ def paste(
     donor_targets: Sequence[TargetFrame],
     count: int,
     random: np.random.RandomState,
+    present: Collection[int] = (),
 ) -> tuple[Tensor, list[TargetFrame]]:
     """A clip with some objects of another in front of its own.
 
@@ -39,9 +42,10 @@ def paste(
         donor_targets: of these.
         count: number of objects, as far as there are so many worth copying.
         random: what which and where is drawn from.
+        present: identities that the clip shows already, if the donor is of the same sequence: nobody is there twice.
     """
     frames, targets = frames.clone(), list(targets)
-    ids = _worth_copying(donor_targets)
+    ids = sorted(_worth_copying(donor_targets) - set(present))
     chosen = random.permutation(len(ids))[:count]
     size = torch.tensor(frames.shape[:1:-1] * 2)  # (W, H, W, H)
     for number, index in enumerate(chosen.tolist()):
@@ -58,14 +62,16 @@ def paste(
     return frames, targets
 
 
-def _worth_copying(targets: Sequence[TargetFrame]) -> list[int]:
-    """The identities that are there, and hardly overlapped, in all frames."""
-    worth: set[int] | None = None
-    for target in targets:
-        share = covered(target.boxes[:, None], target.boxes).fill_diagonal_(0).sum(1)
-        alone = set(target.track_ids[(share <= MAX_OVERLAP) & ~target.ignore].tolist())
-        worth = alone if worth is None else worth & alone
-    return sorted(worth or ())
+def _worth_copying(targets: Sequence[TargetFrame]) -> set[int]:
+    """The identities that are there, hardly overlapped and not cut off by the frame's edge, in all frames."""
+    return set.intersection(*map(_whole, targets))
+
+
+def _whole(target: TargetFrame) -> set[int]:
+    share = covered(target.boxes[:, None], target.boxes).fill_diagonal_(0).sum(1)
+    corners = to_xyxy(target.boxes)
+    inside = ((corners > EDGE) & (corners < 1 - EDGE)).all(1)
+    return set(target.track_ids[(share <= MAX_OVERLAP) & inside & ~target.ignore].tolist())
 
 
 def _to_meet(

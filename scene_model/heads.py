@@ -122,7 +122,8 @@ class BBoxHead(Head):
     """Boxes, existence and classes: the head that tracking itself rests on.
 
     Args:
-        exist_threshold: existence score from which a query counts as an object, in metrics and results.
+        exist_threshold: existence score from which a query counts in the scores of clips; tracks have their own
+            thresholds.
         gamma: exponent of the matchability-aware existence loss.
     """
 

@@ -1,5 +1,6 @@
 """Going on with a run: what is damaged, in use or complete is said; the logs are those of a run that never stopped."""
 
+import csv
 import os
 import shutil
 import subprocess
@@ -95,6 +96,25 @@ def test_a_complete_run_says_so_and_stays_as_it_is(run, small, monkeypatch, in_t
     assert said == ["This run is complete, with 2 epochs; a larger --trainer.max_epochs goes on."]
     assert {path: path.read_bytes() for path in run.rglob("*.c*")} == before
     assert [path.name for path in (in_tmp / "runs").iterdir()] == ["version_0"]
+
+
+@pytest.mark.slow
+def test_a_new_run_that_goes_on_from_a_checkpoint_says_what_it_has_done_already(run, small, monkeypatch, in_tmp):
+    said = []
+    monkeypatch.setattr(resumption, "rank_zero_info", said.append)
+    checkpoint = ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    main(["fit", *small, "--trainer.max_epochs", "2", *checkpoint])
+    assert said == ["This run is complete, with 2 epochs; a larger --trainer.max_epochs goes on."]
+    main(["fit", *small, "--trainer.max_epochs", "3", *checkpoint])
+    assert len(said) == 1
+    with (in_tmp / "runs/version_2/metrics.csv").open() as file:
+        assert {row["epoch"] for row in csv.DictReader(file)} == {"2"}
+
+
+def test_weights_alone_are_no_training_to_go_on_with(run, rejected):
+    content = read_checkpoint(run / "checkpoints/last.ckpt")
+    torch.save({key: value for key, value in content.items() if key != "loops"}, run / "weights.ckpt")
+    assert rejected("fit", "--ckpt_path", str(run / "weights.ckpt")).endswith("got one of weights only")
 
 
 HOLD = """

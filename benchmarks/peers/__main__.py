@@ -33,6 +33,7 @@ from benchmarks.peers.report import write_report
 from benchmarks.peers.results import Entry, ResultsFile, Run, planned
 from benchmarks.peers.yolo import Yolo, require_ultralytics
 from scene_model.errors import UserError
+from scene_model.metrics.detection import check_extra
 
 YOLO = "YOLO11n"
 PETS = {"train": (1, 525), "tune": (526, 595), "val": (596, 795)}
@@ -77,6 +78,7 @@ def dataset_of(options: argparse.Namespace, work: Path) -> Dataset:
 
 def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsFile) -> None:
     """Runs what is not finished, one after another, and adds it to the results."""
+    check_extra()
     if "yolo" in options.systems:
         require_ultralytics()
     work = options.work.resolve()

@@ -19,7 +19,7 @@ from scene_model.errors import UserError
 from scene_model.mot_text import write_mot
 
 Place = Callable[[int, int, Path], None]
-"""Puts the image of a sequence's frame, both counted from 0, in a place."""
+"""Puts the image of a sequence's frame, both counted from 0, in a place, whose name gets the suffix of the image."""
 
 FrameRange = tuple[int, int]
 
@@ -93,7 +93,7 @@ def _write_part(source: MOTChallenge, root: str, first: int, folder: Path, part:
 
     def link(sequence: int, frame: int, place: Path) -> None:
         image = sequences[sequence].image(first + frame)
-        place.with_suffix(image.suffix).symlink_to(image)
+        place.with_name(place.name + image.suffix).symlink_to(image)
 
     write_mot_folder(source, folder / part, link)
     for info, sequence in zip(source.sequences(), sequences, strict=True):
@@ -148,7 +148,7 @@ def saver(source: Source) -> Place:
 
     def save(sequence: int, frame: int, place: Path) -> None:
         pixels = source.frame(sequence, frame).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(place.with_suffix(".png"), compress_level=1)
+        Image.fromarray(pixels).save(place.with_name(f"{place.name}.png"), compress_level=1)
 
     return save
 

@@ -30,7 +30,7 @@ class CheckpointParsing(LightningCLI):
     Attributes:
         checkpoint: as read; None where none is named.
         resumed_folder: of the run that ``fit --ckpt_path last`` goes on with; None in all other cases.
-        resumption: how far that run has come.
+        resumption: how far the run of the checkpoint that ``fit`` goes on from has come.
         lock: on its folder.
     """
 
@@ -53,7 +53,8 @@ class CheckpointParsing(LightningCLI):
             check_classes(saved, owners, named_modules(args, contents, saved))
             if self.resumed_folder:
                 saved |= run_options(self.resumed_folder)
-                self.resumption = Resumption.of(self.checkpoint)
+            if command == "fit":
+                self.resumption = Resumption.of(self.checkpoint, same_run=bool(self.resumed_folder))
             self._parse_over_checkpoint(parser, args, command, saved)
         else:
             self.config = parser.parse_args(args)

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from scene_model.cli.run_logs import KEY
+from scene_model.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Resumption:
     Args:
         epochs: completed ones.
         steps: completed optimizer steps.
-        logged: where its logs were, see `LogPosition`; empty for checkpoints that do not say.
+        logged: where its logs were, see `LogPosition`; empty for checkpoints that do not say, and for new logs.
     """
 
     epochs: int = 0
@@ -27,10 +28,16 @@ class Resumption:
     logged: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, checkpoint: Mapping[str, Any]) -> Resumption:
-        """Read from a checkpoint."""
+    def of(cls, checkpoint: Mapping[str, Any], same_run: bool) -> Resumption:
+        """Read from a checkpoint, whose logs go on where it is of the same run.
+
+        Raises:
+            UserError: it holds weights only.
+        """
+        if "loops" not in checkpoint:
+            raise UserError("--ckpt_path: expected the checkpoint of a training to go on with, got one of weights only")
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        return cls(epochs, checkpoint["global_step"], checkpoint.get(KEY, {}))
+        return cls(epochs, checkpoint["global_step"], checkpoint.get(KEY, {}) if same_run else {})
 
     def say_if_complete(self, trainer: Trainer) -> None:
         """Say why nothing will be trained, where that is so."""

@@ -11,7 +11,7 @@ class ClipIdentity(Metric):
     """Recall, F1 and precision of (object, frame) pairs, with one identity per query for the whole clip.
 
     A pair is matched where the query that the clip's assignment gave to the object is confident and overlaps it with
-    IoU >= 0.5. `idf1` is matches / targets: a recall in spite of its name, kept from the specification; `clip_idf1` is
+    IoU >= 0.5. `idf1` is matches / targets: a recall in spite of its name; `clip_idf1` is
     2 * matches / (targets + predictions); `clip_idp` is matches / predictions. Nothing counted gives 0.
 
     >>> metric = ClipIdentity()

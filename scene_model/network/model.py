@@ -68,9 +68,10 @@ class SceneModel(nn.Module):
         hidden, layers = self.decoder(queries, levels, padding_mask)
         num_noised = 0 if dn_state is None else dn_state.boxes.shape[2]
         outputs = self._outputs(hidden, layers, proposals, num_noised)
+        if self.extra_heads and frame_of is not None:
+            frames = frames[frame_of]
         for head in self.extra_heads:
-            clips = frames if frame_of is None else frames[frame_of]
-            outputs = extended(outputs, head(outputs["embeddings"], outputs["layer_boxes"][-1], clips))
+            outputs = extended(outputs, head(outputs["embeddings"], outputs["layer_boxes"][-1], frames))
         return outputs
 
     def _queries(

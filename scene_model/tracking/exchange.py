@@ -17,7 +17,8 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
 
     A pair is exchanged if that makes what is seen of both now more like what was seen of them before, by more than
     `config.exchange_margin` in the sum of the cosines, each times the agreement of the classes. Of several such pairs
-    of a track, the best one is; of a track that is not seen now, or not by itself, nothing counts.
+    of a track, the best one is; of a track that is not seen now, or not by itself, nothing counts, and one that was
+    never seen by itself before exchanges nothing.
 
     Args:
         tracks: M live tracks, before a window.
@@ -31,7 +32,8 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
     same = cosine(tracks.embeddings, seen.embeddings) * agreement(tracks.class_sums, seen.class_sums)
     likeness[:, rows] = same * (seen.looks > 0)
     own = likeness.diagonal()
-    gain = np.triu(likeness + likeness.T - own - own[:, None])
+    known = tracks.looks > 0
+    gain = np.triu(likeness + likeness.T - own - own[:, None]) * (known & known[:, None])
     pairs = np.argwhere(gain > config.exchange_margin)
     pairs = pairs[_have_met(tracks, pairs, config.keep_threshold)]
     owner = np.arange(len(tracks))

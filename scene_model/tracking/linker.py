@@ -14,7 +14,7 @@ from scene_model.tracking.tracklets import find_tracklets
 from scene_model.tracking.tracks import Tracks
 from scene_model.tracking.window import Window
 
-_HISTORY = 8  # frames whose boxes are remembered at least, to tell velocities from
+_HISTORY = 8  # frames whose boxes are remembered at least, to tell velocities and meetings from
 
 
 @dataclass
@@ -88,7 +88,7 @@ class WindowLinker:
         self._tracks = self._linked(nobody if self._tracks is None else self._tracks, tracklets, shared)
         num_pending = min(self._config.overlap, len(window.frames))
         rows = self._finalise(max(len(self._frames) - num_pending, self._num_final))
-        self._forget(max(num_pending, _HISTORY))
+        self._forget(max(num_pending, len(window.frames), _HISTORY))
         return rows
 
     @property
@@ -127,7 +127,7 @@ class WindowLinker:
         """The rows of the frames before a column of the time axis that were not returned before."""
         if self._tracks is None:
             return _no_rows()
-        tracks, part = self._tracks, slice(self._num_final, end)
+        tracks, part = self._tracks[np.argsort(self._tracks.ids)], slice(self._num_final, end)
         scores = tracks.seen_scores(self._config.keep_threshold)[:, part]
         frames, rows = np.nonzero(scores.T)
         self._num_final = end

@@ -9,7 +9,7 @@ import numpy as np
 from scene_model.tracking.columns import Columns, FloatArray, IntArray
 from scene_model.tracking.motion import Motion
 
-_EMBEDDING_MEMORY = 0.7  # share that a track's embedding keeps from window to window
+_EMBEDDING_MEMORY = 0.7  # share that a track's embedding keeps when a window shows how it looks now
 
 
 @dataclass
@@ -64,13 +64,16 @@ class Tracks(Columns):
 
     def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
         """The tracks after each was found in a further window, as the same row of `seen`."""
+        memory = np.where(seen.looks > 0, _EMBEDDING_MEMORY, 1.0)[
+            :, None
+        ]  # while others are over it nothing is forgotten
         merged = Tracks(
             self.ids,
             self.weighted_boxes + seen.weighted_boxes,
             self.score_sums + seen.score_sums,
             self.num_windows + seen.num_windows,
             self.class_sums + seen.class_sums,
-            _EMBEDDING_MEMORY * self.embeddings + seen.embeddings,
+            memory * self.embeddings + seen.embeddings,
             self.looks + seen.looks,
             self.motion,
         )

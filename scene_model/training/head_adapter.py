@@ -65,14 +65,14 @@ class HeadAdapter:
             real = ~padding_mask.to(device)
             layers = self._match_layers(outputs, packed, real)
             final = layers[-len(real) :]
-            terms = self._decoder_terms(outputs, layers, final) | self._encoder_terms(outputs, packed, real)
+            terms = extended(self._decoder_terms(outputs, layers, final), self._encoder_terms(outputs, packed, real))
             if dn_state is not None:
-                terms |= self._denoising_terms(outputs, packed, real, dn_state.to(device))
+                terms = extended(terms, self._denoising_terms(outputs, packed, real, dn_state.to(device)))
             num_targets = packed.present.sum()
             norm = _mean_over_ranks(num_targets.float()).clamp(min=1)
             losses = {name: term / norm for name, term in terms.items()}
-            losses["total"] = torch.stack(list(losses.values())).sum()
-            return losses | self._count(outputs, final) | {"num_targets": num_targets}
+            total = torch.stack(list(losses.values())).sum()
+            return extended(losses, {"total": total, "num_targets": num_targets} | self._count(outputs, final))
 
     @torch.no_grad()
     def _match_layers(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> QueryTargets:

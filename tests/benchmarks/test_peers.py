@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from benchmarks.peers.yolo import BATCH, images_for, is_installed
 from scene_model.errors import UserError
 from scene_model.mot_text import MotTable, read_mot, write_mot
 
+KINDS = ("images", "labels")
 RANGES = {"train": (1, 4), "tune": (5, 6), "val": (7, 10)}
 
 
@@ -67,6 +69,17 @@ def test_yolo_gets_the_training_part_and_no_frame_of_the_validation_part(cut):
     assert [np.asarray(Image.open(root / content["val"] / name))[0, 0, 0] for name in images["val"]] == [5, 6]
     [line] = (root / "labels/train/000003_WALK.txt").read_text().splitlines()  # person 2 has conf 0
     assert np.allclose([float(cell) for cell in line.split()], [0, 7 / 40, 7 / 20, 8 / 40, 10 / 20])
+
+
+def test_yolo_finds_the_labels_of_sequences_with_dots_in_their_names(sequence, tmp_path):
+    for camera in ("cam.1", "cam.2"):
+        shutil.copytree(sequence, tmp_path / "cameras" / camera)
+    cut = mot_dataset("walk", str(tmp_path / "cameras"), tmp_path / "work", RANGES, ["pedestrian"], imgsz=64)
+    names = {
+        kind: sorted(path.stem for path in (cut.yolo.parent / "yolo" / kind / "train").iterdir()) for kind in KINDS
+    }
+    assert names["images"] == names["labels"]
+    assert len(names["images"]) == cut.num_images == 8
 
 
 def test_parts_that_share_frames_are_refused(sequence, tmp_path):
@@ -204,6 +217,14 @@ def test_report_alone_trains_nothing(tmp_path, capsys):
     ResultsFile(tmp_path / "results.json").add(entry())
     assert command.main(["report", "--results", str(tmp_path / "results.json")]) == 0
     assert "results.md" in capsys.readouterr().out
+
+
+def test_a_missing_package_is_one_sentence_before_anything_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    options = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results.json")]
+    assert command.main(["synthetic", "--systems", "ours", *options]) == 2
+    assert "needs faster-coco-eval" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
 
 
 def test_data_without_a_root_is_one_sentence(tmp_path, capsys):

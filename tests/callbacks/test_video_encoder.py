@@ -1,6 +1,5 @@
 """Video files, and frames and calls on their way there."""
 
-import doctest
 import sys
 import threading
 import time
@@ -95,12 +94,6 @@ def test_a_closed_file_is_still_hidden(tmp_path):
         assert hidden.name.startswith(".")
         assert len(decode(hidden)[0]) == 1
     assert visible_and_hidden(tmp_path) == (["v.mp4"], [])
-
-
-def test_examples():
-    results = doctest.testmod(video_encoder)
-    assert results.attempted
-    assert not results.failed
 
 
 def test_file_appears_at_the_end(tmp_path):

@@ -87,7 +87,7 @@ def test_a_guest_meets_an_object_and_moves_as_it_did():
 
 
 def test_a_guest_may_leave_the_frame():
-    own, donor = clip(moving(70, 50, 8, 8, 0)), clip(moving(5, 5, 10, 10, 22, frames=4))
+    own, donor = clip(moving(70, 50, 8, 8, 0)), clip(moving(5, 5, 10, 10, 20, frames=4))
     numbers = {len(guests(target)) for seed in range(60) for target in paste(*own, *donor, 1, rng(seed))[1]}
     assert numbers == {0, 1}
 
@@ -107,13 +107,22 @@ def test_who_is_hidden_is_not_told_and_who_is_half_hidden_is():
 def test_only_objects_that_are_whole_are_copied():
     gone, alone = [*moving(5, 30)[:3], None], moving(50, 5)
     crowded = moving(10, 10), moving(14, 12)
+    cut_off = [*moving(5, 30)[:3], (0, 30, 9, 50)]
     own = clip(moving(30, 20))
-    for donor in (clip(gone), clip(*crowded)):
+    for donor in (clip(gone), clip(*crowded), clip(cut_off)):
         for seed in range(20):
             frames, targets = paste(*own, *donor, 3, rng(seed))
             assert torch.equal(frames, own[0])
             assert targets == own[1]
     numbers = {len(guests(target)) for s in range(40) for target in pasted(own, clip(gone, alone), 100 * s, 3)[1]}
+    assert numbers <= {0, 1}
+
+
+def test_nobody_is_pasted_beside_himself():
+    own, donor = clip(moving(30, 20)), clip(moving(5, 30), moving(50, 5))
+    for seed in range(20):
+        assert torch.equal(paste(*own, *donor, 2, rng(seed), present={0, 1})[0], own[0])
+    numbers = {len(guests(target)) for s in range(20) for target in paste(*own, *donor, 2, rng(s), present={0})[1]}
     assert numbers <= {0, 1}
 
 
@@ -144,6 +153,14 @@ def test_in_a_data_set():
     for clip_ in first:
         assert clip_.frames.dtype == torch.uint8
         assert all(len(set(target.track_ids.tolist())) == len(target) for target in clip_.targets)
+
+
+def test_a_clip_gets_nobody_of_its_own_sequence_whom_it_shows():
+    def frames(paste):
+        sampling = ClipSampling(length=4, size=SIZE, augmentation=Augmentation(paste=paste, scale=(1, 1), reverse=0))
+        return [ClipDataset(WholeRectangle((24,)), sampling)[ClipRequest(1, number)].frames for number in range(20)]
+
+    assert all(torch.equal(one, other) for one, other in zip(frames(0), frames(2), strict=True))
 
 
 def test_a_negative_number_is_refused():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import box_convert, box_iou, generalized_box_iou
 
-from scene_model.boxes import inverse_sigmoid, iou, iou_and_giou, to_xyxy
+from scene_model.boxes import covered, inverse_sigmoid, iou, iou_and_giou, to_xyxy
 
 
 @pytest.fixture
@@ -19,6 +19,15 @@ def test_parity_with_torchvision(pairs):
     torch.testing.assert_close(
         iou_and_giou(a[:, None], b[None])[1], generalized_box_iou(*corners), atol=1e-5, rtol=1e-4
     )
+
+
+def test_covered_is_the_intersection_by_the_own_area(pairs):
+    a, b = pairs
+    union_share = iou(a[:, None], b)
+    areas, others = a[:, 2:].prod(-1)[:, None], b[:, 2:].prod(-1)
+    intersection = union_share * (areas + others) / (1 + union_share)
+    torch.testing.assert_close(covered(a[:, None], b), intersection / areas, atol=1e-4, rtol=1e-3)
+    assert covered(torch.tensor([0.5, 0.5, 0.0, 0.2]), torch.tensor([0.5, 0.5, 1.0, 1.0])) == 0
 
 
 @pytest.mark.parametrize(

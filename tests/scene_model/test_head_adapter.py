@@ -218,3 +218,23 @@ def test_heads_that_share_a_name_are_refused():
     model = build_scene_model(small_config(extra_heads=(ColourHead(), GreedyHead())))
     with pytest.raises(UserError, match=r"model\.extra_heads: the names \['colour'\]"):
         model(torch.randn(1, 1, 3, 64, 64))
+
+
+@dataclass(frozen=True)
+class LossNamed(ColourHead):
+    """Has one loss term of a given name."""
+
+    name: str = ""
+
+    def loss(self, predictions, targets):
+        return {self.name: super().loss(predictions, targets)["colour"]}
+
+
+@pytest.mark.parametrize("name", ["l1", "aux_giou", "enc_l1", "dn_cls", "total", *COUNTS])
+def test_no_term_or_count_is_replaced_by_that_of_a_head(name):
+    config = small_config(extra_heads=(LossNamed(name=name),))
+    targets = random_targets(1, 2)
+    state = DinoDenoiser(DenoiserConfig(num_queries=8), 3).make_noise(targets)
+    outputs = build_scene_model(config)(torch.randn(1, 2, 3, 64, 64), state)
+    with pytest.raises(UserError, match=rf"model\.extra_heads: the names \['{name}'\] are taken"):
+        HeadAdapter(config).compute_loss(outputs, targets, no_padding(1, 2), state)

@@ -1,18 +1,11 @@
-import doctest
 import random
 import re
 
 import numpy as np
 
-from scene_model import plain_numbers
 from scene_model.plain_numbers import parse_plain
 
 NUMBER = re.compile(r"-?\d+\.?\d*([eE]-?\d+)?", re.ASCII)
-
-
-def test_examples():
-    results = doctest.testmod(plain_numbers)
-    assert (results.failed, results.attempted) == (0, 2)
 
 
 def test_takes_exactly_what_a_regular_expression_takes():

@@ -16,11 +16,13 @@ CROSSING = 20
 def confused(video, looks=LOOKS, overlap=2, length=4):
     """Windows in which the queries of two objects change places in the middle of the video."""
     for start in range(0, video.num_frames - overlap, length - overlap):
-        frames = np.arange(start, start + length)
+        frames = np.arange(start, min(start + length, video.num_frames))
         swapped = (frames >= CROSSING) & (start < CROSSING)
         objects = np.where(swapped[:, None], [1, 0], [0, 1])  # [T, Q]
         scores = np.where(video.present[objects, frames[:, None]], 0.9, 0.0)
-        yield Window(frames, video.boxes[objects, frames[:, None]], scores, np.ones((length, 2, 1)), looks[objects])
+        yield Window(
+            frames, video.boxes[objects, frames[:, None]], scores, np.ones((len(frames), 2, 1)), looks[objects]
+        )
 
 
 def crossing():
@@ -37,14 +39,84 @@ def ends_as_it_began(video, rows, last=39):
     return [track_of(video, rows, item, 0) == track_of(video, rows, item, last) for item in (0, 1)]
 
 
-def test_each_has_its_own_track_again():
+@pytest.mark.parametrize("length", [4, 16])
+def test_each_has_its_own_track_again(length):
     video = crossing()
-    rows = link(confused(video))
+    rows = link(confused(video, length=length))
     assert ends_as_it_began(video, rows) == [True, True]
     assert set(rows.track_ids) == {1, 2}
-    assert track_of(video, rows, 0, CROSSING + 4) == track_of(video, rows, 0, 0)
-    never = link(confused(video), LinkingConfig(exchange_margin=2.0))
+    assert (np.diff(2 * rows.frames + rows.track_ids) > 0).all()
+    never = link(confused(video, length=length), LinkingConfig(exchange_margin=2.0))
     assert ends_as_it_began(video, never) == [False, False]
+
+
+def test_it_comes_with_the_first_window_that_shows_them_apart():
+    video = crossing()
+    rows = link(confused(video))
+    assert track_of(video, rows, 0, CROSSING + 4) == track_of(video, rows, 0, 0)
+
+
+def test_looks_outlast_a_long_walk_side_by_side():
+    """Where the two overlap, both look as the one in front does; there their queries change places."""
+    video = straight(((0.1, 0.5), (0.9, 0.5)), ((0.1, 0.5), (0.9, 0.5)), num_frames=80)
+    apart = np.interp(np.arange(80), [0, 12, 60, 72], [0.3, 0.05, 0.05, 0.3])
+    video.boxes[:, :, 1] += np.array([[-0.5], [0.5]]) * apart
+    overlapped = apart < 0.08
+    windows = [
+        replace(window, embeddings=np.where(overlapped[window.frames][:, None, None], LOOKS[0], window.embeddings))
+        for window in confused(video)
+    ]
+    for margin, again in ((2.0, False), (0.3, True)):
+        rows = link(windows, LinkingConfig(exchange_margin=margin))
+        assert ends_as_it_began(video, rows, last=79) == [again, again]
+
+
+def test_who_was_never_seen_alone_exchanges_nothing():
+    """One appears behind another and looks like the ground there; when it comes out, that other one is overlapped."""
+    video = straight(((0.35, 0.5), (0.35, 0.5)), ((0.3, 0.5), (0.3, 0.5)), ((0.3, 0.9), (0.3, 0.9)), num_frames=24)
+    video.boxes[0, :, 0] = np.interp(np.arange(24), [8, 12], [0.35, 0.6])
+    video.boxes[2, :, 1] = np.interp(np.arange(24), [6, 8], [0.9, 0.55])
+    video.present[0, :6] = False
+    looks = np.array([[0.2, 1.0, 0.0], [0.5, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    hidden = np.array([[0.0, 0.0, 1.0], *looks[1:]])
+    windows = [
+        Window(
+            frames,
+            video.boxes[:, frames].swapaxes(0, 1),
+            0.9 * video.present[:, frames].T,
+            np.ones((4, 3, 1)),
+            np.where((frames < 9)[:, None, None], hidden, looks),
+        )
+        for frames in (np.arange(start, start + 4) for start in range(0, 21, 2))
+    ]
+    rows = link(windows, LinkingConfig(exchange_margin=0.05))
+    for item, first in enumerate((6, 0, 0)):
+        assert track_of(video, rows, item, first) == track_of(video, rows, item, 23)
+
+
+def test_of_several_pairs_the_best_one_is_exchanged():
+    looks = np.eye(3)
+    mixed = np.array([[0.1, 0.9, 0.3], [0.9, 0.1, 0.4], [0.0, 0.5, 0.3]])  # the first two are surer than the last two
+    boxes = np.array([[0.45, 0.5, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1], [0.55, 0.5, 0.1, 0.1]])
+    apart = boxes + np.array([[-0.2, 0, 0, 0], [0, 0, 0, 0], [0.2, 0, 0, 0]])
+    order = [apart, apart, boxes, apart, apart]
+    ones = np.ones((2, 3, 1))
+    windows = [
+        Window(
+            np.arange(start, start + 2),
+            np.array(order[start : start + 2]),
+            0.9 * ones[..., 0],
+            ones,
+            np.tile(looks if start < 2 else mixed, (2, 1, 1)),
+        )
+        for start in range(4)
+    ]
+    rows = link(windows, LinkingConfig(overlap=1, exchange_margin=0.1))
+    last = rows.frames == 4
+    by_place = rows.track_ids[last][np.argsort(rows.boxes[last][:, 0])]
+    first = rows.frames == 0
+    before = rows.track_ids[first][np.argsort(rows.boxes[first][:, 0])]
+    assert by_place.tolist() == before[[1, 0, 2]].tolist()
 
 
 def test_the_margin_says_how_sure_it_must_be():

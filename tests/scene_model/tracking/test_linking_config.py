@@ -18,6 +18,8 @@ from scene_model.tracking import LinkingConfig
         {"min_agreement": 1.1},
         {"max_distance": float("inf")},
         {"class_weight": -1.0},
+        {"exchange_margin": -0.1},
+        {"exchange_margin": float("nan")},
         {"position_weight": 0.0, "embedding_weight": 0.0, "class_weight": 0.0},
     ],
 )
