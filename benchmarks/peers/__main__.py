@@ -54,7 +54,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--systems", nargs="+", choices=("ours", "yolo"), default=["ours", "yolo"])
     parser.add_argument("--name", default="ours", help="what our configuration is called in the results")
-    parser.add_argument("--imgsz", type=int, help="of YOLO: 416 for pets and mot, 256 for synthetic")
+    parser.add_argument("--imgsz", type=int, help="of YOLO: 416 for pets and mot, 128 for synthetic")
     parser.add_argument("--scenes", type=int, default=2048, help="synthetic: of which YOLO gets 8 images each")
     parser.add_argument("--yolo-epochs", type=int, default=20, help="synthetic: that its images make within the budget")
     parser.add_argument("--small", action="store_true", help="synthetic: short sequences, for a quick try")
@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def dataset_of(options: argparse.Namespace, work: Path) -> Dataset:
     """Writes the data that the options ask for, if it is not there."""
     if options.data == "synthetic":
-        imgsz = options.imgsz or 256
+        imgsz = options.imgsz or 128
         return synthetic_dataset(work, options.scenes, 8, imgsz, options.yolo_epochs, options.small)
     if not options.root:
         raise UserError(f"{options.data}: expected --root, a folder in MOTChallenge layout")
