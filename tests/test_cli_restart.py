@@ -108,7 +108,7 @@ def test_a_new_run_that_goes_on_from_a_checkpoint_says_what_it_has_done_already(
     main(["fit", *small, "--trainer.max_epochs", "3", *checkpoint])
     assert len(said) == 1
     with (in_tmp / "runs/version_2/metrics.csv").open() as file:
-        assert {row["epoch"] for row in csv.DictReader(file)} == {"2"}
+        assert {row["epoch"] for row in csv.DictReader(file) if row["epoch"]} == {"2"}
 
 
 def test_weights_alone_are_no_training_to_go_on_with(run, rejected):
