@@ -98,7 +98,7 @@ def test_synthetic_scenes_are_other_ones_for_training_tuning_and_validation(tmp_
     pictures = {path.read_bytes() for path in images.rglob("*.png")} | {
         path.read_bytes() for path in data.val.rglob("*.png")
     }
-    assert len(pictures) == 3 * 2 + 2 * 10 + 2 * 10
+    assert len(pictures) == 3 * 2 + 2 * 3 + 2 * 10  # YOLO validates on every fourth frame
 
 
 def test_the_truth_of_synthetic_scenes_scores_full_marks_as_tracks_and_as_detections(tmp_path):
