@@ -63,10 +63,11 @@ class Tracks(Columns):
             setattr(self, name, getattr(self, name)[owner])
 
     def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
-        """The tracks after each was found in a further window, as the same row of `seen`."""
-        memory = np.where(seen.looks > 0, _EMBEDDING_MEMORY, 1.0)[
-            :, None
-        ]  # while others are over it nothing is forgotten
+        """The tracks after each was found in a further window, as the same row of `seen`.
+
+        A window in which others are over an object all the time makes nothing of its looks forgotten.
+        """
+        memory = np.where(seen.looks > 0, _EMBEDDING_MEMORY, 1.0)[:, None]
         merged = Tracks(
             self.ids,
             self.weighted_boxes + seen.weighted_boxes,
