@@ -97,7 +97,7 @@ def compared(
     source: Source, size: tuple[int, int], windows: dict[str, list[Window]], config: LinkingConfig
 ) -> dict[str, dict[str, float]]:
     """Scores of the three ways of linking."""
-    iou_only = replace(config, embedding_weight=0.0, class_weight=0.0, max_distance=0.0)
+    iou_only = replace(config, embedding_weight=0.0, class_weight=0.0, max_distance=0.0, min_shared_affinity=0.0)
     ways = {
         "windows": lambda parts: linked_windows(parts, config),
         "windows, IoU only": lambda parts: linked_windows(parts, iou_only),
@@ -126,11 +126,14 @@ def main() -> None:
     parser.add_argument("--overlap", type=int)
     parser.add_argument("--embedding_weight", type=float)
     parser.add_argument("--exchange_margin", type=float)
+    parser.add_argument("--duplicate_iou", type=float)
+    parser.add_argument("--min_shared_affinity", type=float)
     parser.add_argument("--max_age", type=int, nargs="+")
     parser.add_argument("--birth_threshold", type=float, nargs="+")
     options = parser.parse_args()
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
-    given = {name: getattr(options, name) for name in ("overlap", "embedding_weight", "exchange_margin")}
+    names = ("overlap", "embedding_weight", "exchange_margin", "duplicate_iou", "min_shared_affinity")
+    given = {name: getattr(options, name) for name in names}
     config = replace(module.tracking, **{name: value for name, value in given.items() if value is not None})
     source, data = sequences_of(options, config.overlap, options.window_length)
     windows = windows_of(module, data)

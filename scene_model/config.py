@@ -147,27 +147,31 @@ class DenoiserConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW.
+    """AdamW, and Muon (https://kellerjordan.github.io/posts/muon) for the weight matrices outside the backbone.
 
     Args:
         lr: learning rate of everything but the backbone.
         weight_decay: decoupled weight decay; biases, norms and embeddings have none.
         betas: coefficients of the running averages.
         backbone_lr_ratio: learning rate of the backbone as a share of `lr`.
+        muon_lr_ratio: learning rate of Muon as a share of `lr`; null: AdamW updates these matrices too.
     """
 
     lr: float = 5e-4
     weight_decay: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     backbone_lr_ratio: float = 1.0
+    muon_lr_ratio: float | None = 1.0
 
     def __post_init__(self) -> None:
         _require(0 < self.lr < inf, f"model.optimizer.lr: expected a number > 0, got {self.lr}")
         _require(0 <= self.weight_decay < inf, f"model.optimizer.weight_decay: expected >= 0, got {self.weight_decay}")
         for beta in self.betas:
             _require(0 <= beta < 1, f"model.optimizer.betas: expected numbers in [0, 1), got {list(self.betas)}")
-        ratio = self.backbone_lr_ratio
-        _require(0 <= ratio < inf, f"model.optimizer.backbone_lr_ratio: expected a number >= 0, got {ratio}")
+        for name in ("backbone_lr_ratio", "muon_lr_ratio"):
+            ratio = getattr(self, name)
+            is_right = ratio is None or 0 <= ratio < inf
+            _require(is_right, f"model.optimizer.{name}: expected a number >= 0, got {ratio}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         extra_heads: further heads by class_path.
         loss: weights of the loss terms.
         denoiser: contrastive denoising; null switches it off.
-        optimizer: AdamW.
+        optimizer: AdamW and Muon.
         scheduler: cosine with warm-up; null keeps the learning rate constant.
         tracking: how the windows of a video are linked, in test and predict.
         num_classes: number of classes; linked from the data on the command line.
@@ -215,7 +215,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         return outputs, self.head_adapter.compute_loss(outputs, batch.targets, batch.padding_mask, dn_state)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, with the cosine per epoch unless `scheduler` is null."""
+        """AdamW and Muon, with the cosine per epoch unless `scheduler` is null."""
         optimizer = self._build_optimizer()
         if self.scheduler_config is None:
             return optimizer

@@ -44,6 +44,7 @@ def affinity(tracks: Tracks, tracklets: Tracks, shared: slice, config: LinkingCo
         + config.class_weight * same_class
     )
     mean = weighted / config.total_weight
+    may_go_on = (overlap >= config.min_iou) & (mean >= config.min_shared_affinity)
     may_return = (motion > 0) & (unseen <= config.max_age)
     may_return &= (mean >= config.min_affinity) & (same_class >= config.min_agreement)
-    return np.where(meet, mean * (overlap >= config.min_iou), _OF_A_RETURN * mean * may_return)
+    return np.where(meet, mean * may_go_on, _OF_A_RETURN * mean * may_return)

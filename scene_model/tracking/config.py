@@ -21,6 +21,7 @@ class LinkingConfig:
         embedding_weight: of the cosine similarity of the query embeddings; 0: they serve for nothing.
         class_weight: of the agreement of the class scores.
         min_iou: least IoU, averaged over the shared frames in which both are seen, of what may be linked.
+        min_shared_affinity: least weighted mean of all similarities, from 0 to 1, of what is linked on shared frames.
         max_distance: greatest distance from where its motion leads at which a track may come back, in sizes of its box
             per square root of the frames since it was seen; 0 links on shared frames only.
         min_affinity: least weighted mean of all similarities, from 0 to 1, of a track that comes back.
@@ -39,6 +40,7 @@ class LinkingConfig:
     embedding_weight: float = 1.0
     class_weight: float = 0.5
     min_iou: float = 0.2
+    min_shared_affinity: float = 0.6
     max_distance: float = 2.0
     min_affinity: float = 0.7
     min_agreement: float = 0.5
@@ -50,7 +52,7 @@ class LinkingConfig:
             self._require(name, getattr(self, name) >= 0, "a whole number >= 0")
         for name in ("birth_threshold", "keep_threshold", "duplicate_iou"):
             self._require(name, 0 < getattr(self, name) <= 1, "a number above 0 and up to 1")
-        for name in ("min_iou", "min_affinity", "min_agreement"):
+        for name in ("min_iou", "min_shared_affinity", "min_affinity", "min_agreement"):
             self._require(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         for name in ("position_weight", "embedding_weight", "class_weight", "max_distance", "exchange_margin"):
             self._require(name, 0 <= getattr(self, name) < float("inf"), "a number >= 0")

@@ -8,34 +8,42 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from scene_model.config import OptimizerConfig, SchedulerConfig
+from scene_model.training.muon import MuonAdamW
+
+_THINNEST = 32  # rows and columns of what Muon updates: thinner matrices, as those that predict, have few directions
 
 
-def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig, fused: bool = False) -> AdamW:
-    """AdamW over all parameters, frozen ones included: they are skipped while they have no gradient.
+def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig, fused: bool = False) -> MuonAdamW:
+    """Muon and AdamW over all parameters, frozen ones included: they are skipped while they have no gradient.
 
     Args:
         model: all parameters.
-        backbone: the part of `model` that has its own learning rate.
+        backbone: the part of `model` that has its own learning rate, and AdamW alone.
         config: rates and decay.
-        fused: one kernel for all parameters; not where gradients are scaled, as under float16.
+        fused: one kernel for all parameters of AdamW; not where gradients are scaled, as under float16.
     """
     in_backbone = {id(p) for p in backbone.parameters()}
     no_decay = {id(p) for p in _undecayed(model)}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
-        groups.setdefault((id(parameter) in in_backbone, id(parameter) in no_decay), []).append(parameter)
-    optimizer = AdamW(
+        of_backbone, undecayed = id(parameter) in in_backbone, id(parameter) in no_decay
+        is_matrix = not of_backbone and not undecayed and min(parameter.flatten(1).shape) >= _THINNEST
+        groups.setdefault((of_backbone, undecayed, is_matrix), []).append(parameter)
+    ratio_of_matrices = 1.0 if config.muon_lr_ratio is None else config.muon_lr_ratio
+    optimizer = MuonAdamW(
         [
             {
                 "params": parameters,
-                "lr": config.lr * (config.backbone_lr_ratio if backbone_group else 1.0),
+                "lr": config.lr
+                * (config.backbone_lr_ratio if of_backbone else ratio_of_matrices if is_matrix else 1.0),
                 "weight_decay": 0.0 if undecayed else config.weight_decay,
+                "muon": is_matrix and config.muon_lr_ratio is not None,
             }
-            for (backbone_group, undecayed), parameters in groups.items()
+            for (of_backbone, undecayed, is_matrix), parameters in groups.items()
         ],
         betas=config.betas,
         fused=fused,
@@ -77,10 +85,14 @@ def follow_options(optimizer: Optimizer, fresh: Optimizer, schedule: LambdaLR | 
     rates = [group["lr"] for group in fresh.param_groups]
     factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas] if schedule else [1.0] * len(rates)
     for group, new, rate, factor in zip(optimizer.param_groups, fresh.param_groups, rates, factors, strict=True):
-        group |= {key: new[key] for key in ("weight_decay", "betas", "fused")}
+        group |= {key: new[key] for key in ("weight_decay", "betas", "fused", "muon")}
         group |= {"initial_lr": rate, "lr": rate * factor}
     if schedule:
         schedule.base_lrs = rates
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if group["muon"] != ("momentum" in optimizer.state.get(parameter, {})):
+                optimizer.state.pop(parameter, None)  # what the other of Muon and AdamW remembers
     for parameter, state in optimizer.state.items():  # a fused optimiser counts steps on the device, others on the host
         if optimizer.param_groups[0]["fused"] and "step" in state:
             state["step"] = state["step"].to(parameter.device)

@@ -21,6 +21,14 @@ def test_little_overlap_on_shared_frames_is_no_link_whatever_else_agrees(x, link
     assert len(set(ids(still([0, 1], [0.9, 0.9]), still([1, 2], [0.9, 0.9], at(x)), overlap=1))) == 2 - linked
 
 
+@pytest.mark.parametrize(
+    ("look", "least", "linked"), [((1.0, 0.0), 0.6, True), (OTHER_LOOK, 0.6, False), (OTHER_LOOK, 0.4, True)]
+)
+def test_who_overlaps_by_half_on_shared_frames_must_look_alike(look, least, linked):
+    windows = still([0, 1], [0.9, 0.9]), still([1, 2], [0.9, 0.9], at(0.565), look=look)
+    assert len(set(ids(*windows, overlap=1, min_shared_affinity=least))) == 2 - linked
+
+
 def test_overlap_on_shared_frames_is_a_link_whatever_the_looks():
     assert set(ids(still([0, 1], [0.9, 0.9]), still([1, 2], [0.9, 0.9], look=OTHER_LOOK), overlap=1)) == {1}
 

@@ -15,6 +15,7 @@ from scene_model.tracking import LinkingConfig
         {"duplicate_iou": float("nan")},
         {"min_iou": -0.1},
         {"min_affinity": 2.0},
+        {"min_shared_affinity": -0.1},
         {"min_agreement": 1.1},
         {"max_distance": float("inf")},
         {"class_weight": -1.0},
