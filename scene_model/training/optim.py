@@ -28,22 +28,23 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConf
     """
     in_backbone = {id(p) for p in backbone.parameters()}
     no_decay = {id(p) for p in _undecayed(model)}
-    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+    of_matrices = 1.0 if config.muon_lr_ratio is None else config.muon_lr_ratio
+    ratios = {"backbone": config.backbone_lr_ratio, "matrices": of_matrices, "rest": 1.0}
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
-        of_backbone, undecayed = id(parameter) in in_backbone, id(parameter) in no_decay
-        is_matrix = not of_backbone and not undecayed and min(parameter.flatten(1).shape) >= _THINNEST
-        groups.setdefault((of_backbone, undecayed, is_matrix), []).append(parameter)
-    ratio_of_matrices = 1.0 if config.muon_lr_ratio is None else config.muon_lr_ratio
+        undecayed = id(parameter) in no_decay
+        is_matrix = not undecayed and min(parameter.flatten(1).shape) >= _THINNEST
+        part = "backbone" if id(parameter) in in_backbone else "matrices" if is_matrix else "rest"
+        groups.setdefault((part, undecayed), []).append(parameter)
     optimizer = MuonAdamW(
         [
             {
                 "params": parameters,
-                "lr": config.lr
-                * (config.backbone_lr_ratio if of_backbone else ratio_of_matrices if is_matrix else 1.0),
+                "lr": config.lr * ratios[part],
                 "weight_decay": 0.0 if undecayed else config.weight_decay,
-                "muon": is_matrix and config.muon_lr_ratio is not None,
+                "muon": part == "matrices" and config.muon_lr_ratio is not None,
             }
-            for (of_backbone, undecayed, is_matrix), parameters in groups.items()
+            for (part, undecayed), parameters in groups.items()
         ],
         betas=config.betas,
         fused=fused,
