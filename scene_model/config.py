@@ -150,7 +150,7 @@ class OptimizerConfig:
     """AdamW, and Muon (https://kellerjordan.github.io/posts/muon) for the weight matrices outside the backbone.
 
     Args:
-        lr: learning rate of everything but the backbone.
+        lr: learning rate of all that neither ratio below concerns.
         weight_decay: decoupled weight decay; biases, norms and embeddings have none.
         betas: coefficients of the running averages.
         backbone_lr_ratio: learning rate of the backbone as a share of `lr`.
@@ -168,10 +168,11 @@ class OptimizerConfig:
         _require(0 <= self.weight_decay < inf, f"model.optimizer.weight_decay: expected >= 0, got {self.weight_decay}")
         for beta in self.betas:
             _require(0 <= beta < 1, f"model.optimizer.betas: expected numbers in [0, 1), got {list(self.betas)}")
-        for name in ("backbone_lr_ratio", "muon_lr_ratio"):
-            ratio = getattr(self, name)
-            is_right = ratio is None or 0 <= ratio < inf
-            _require(is_right, f"model.optimizer.{name}: expected a number >= 0, got {ratio}")
+        ratio = self.backbone_lr_ratio
+        _require(0 <= ratio < inf, f"model.optimizer.backbone_lr_ratio: expected a number >= 0, got {ratio}")
+        of_muon = self.muon_lr_ratio
+        is_right = of_muon is None or 0 <= of_muon < inf
+        _require(is_right, f"model.optimizer.muon_lr_ratio: expected a number >= 0 or null, got {of_muon}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,8 @@ class LinkingConfig:
         embedding_weight: of the cosine similarity of the query embeddings; 0: they serve for nothing.
         class_weight: of the agreement of the class scores.
         min_iou: least IoU, averaged over the shared frames in which both are seen, of what may be linked.
-        min_shared_affinity: least weighted mean of all similarities, from 0 to 1, of what is linked on shared frames.
+        min_shared_affinity: least weighted mean of all similarities, from 0 to 1, of what is linked on shared frames;
+            0: `min_iou` alone decides.
         max_distance: greatest distance from where its motion leads at which a track may come back, in sizes of its box
             per square root of the frames since it was seen; 0 links on shared frames only.
         min_affinity: least weighted mean of all similarities, from 0 to 1, of a track that comes back.
@@ -40,7 +41,7 @@ class LinkingConfig:
     embedding_weight: float = 1.0
     class_weight: float = 0.5
     min_iou: float = 0.2
-    min_shared_affinity: float = 0.6
+    min_shared_affinity: float = 0.0
     max_distance: float = 2.0
     min_affinity: float = 0.7
     min_agreement: float = 0.5

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from scene_model.errors import UserError
+
 _MOMENTUM = 0.95
 _ITERATIONS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -45,12 +47,26 @@ class MuonAdamW(AdamW):
             self.param_groups = groups
         return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the state of an earlier optimiser of the same groups.
+
+        Raises:
+            UserError: its groups are others.
+        """
+        sizes = [[len(group["params"]) for group in groups] for groups in (state_dict["param_groups"], self.param_groups)]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"--ckpt_path: expected an optimiser with groups of {sizes[1]} parameters, got {sizes[0]}: "
+                "the training was begun by another version of SceneModel, which alone can go on with it"
+            )
+        super().load_state_dict(state_dict)
+
     @torch.no_grad()
     def _move_matrices(self, group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+        by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
-                by_shape[parameter.flatten(1).shape].append(parameter)
+                by_shape[matrix_shape(parameter)].append(parameter)
         for shape, parameters in by_shape.items():
             direction = orthogonalised(torch.stack([self._direction(p).flatten(1) for p in parameters]))
             direction *= _SIZE_OF_ADAMW * max(shape) ** 0.5
@@ -62,8 +78,10 @@ class MuonAdamW(AdamW):
         """Nesterov's momentum, of which the state is an exponential average."""
         assert parameter.grad is not None
         state = self.state[parameter]
-        state.setdefault("step", torch.zeros(()))  # AdamW expects it where it restores a state
-        before = state.get("momentum", torch.zeros_like(parameter))
+        if not state:
+            state["step"] = torch.zeros(())  # AdamW expects it where it restores a state
+            state["momentum"] = torch.zeros_like(parameter)
+        before: Tensor = state["momentum"]
         state["momentum"] = self._unless_bad(before.lerp(parameter.grad, 1 - _MOMENTUM), before)
         return parameter.grad.lerp(state["momentum"], _MOMENTUM)
 
@@ -72,11 +90,21 @@ class MuonAdamW(AdamW):
         return value if found_inf is None else torch.where(found_inf > 0, otherwise, value)
 
 
+def matrix_shape(weight: Tensor) -> tuple[int, int]:
+    """Rows and columns of a weight ``[R, ...]`` as a matrix.
+
+    Example:
+        >>> matrix_shape(torch.zeros(64, 8, 3, 3))
+        (64, 72)
+    """
+    return weight.shape[0], weight[0].numel()
+
+
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Matrices ``[N, R, C]`` with the same singular vectors and singular values of about 1, from 0.7 to 1.2.
 
-    Newton and Schulz's iteration on the smaller Gram matrix; singular values below about a thousandth of the matrix's
-    norm stay smaller.
+    Newton and Schulz's iteration, in float32; singular values below about a thousandth of the matrix's norm stay
+    smaller.
 
     Example:
         >>> orthogonalised(torch.diag(torch.tensor([5.0, -0.5]))[None]).round(decimals=1)
@@ -84,15 +112,11 @@ def orthogonalised(matrices: Tensor) -> Tensor:
                  [ 0.0000, -0.7000]]])
     """
     rows, columns = matrices.shape[1:]
-    wide = matrices if rows <= columns else matrices.mT
+    wide = (matrices if rows <= columns else matrices.mT).float()
     wide = wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp(min=_TINY)
     first, third, fifth = _COEFFICIENTS
-    gram = wide @ wide.mT
-    factor = torch.eye(wide.shape[1], device=wide.device).expand_as(gram)
     for _ in range(_ITERATIONS):
+        gram = wide @ wide.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
-        polynomial.diagonal(dim1=1, dim2=2).add_(first)
-        factor = polynomial @ factor
-        gram = polynomial @ gram @ polynomial
-    wide = factor @ wide
-    return wide if rows <= columns else wide.mT
+        wide = torch.baddbmm(wide, polynomial, wide, beta=first)
+    return (wide if rows <= columns else wide.mT).to(matrices.dtype)

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from scene_model.config import OptimizerConfig, SchedulerConfig
-from scene_model.training.muon import MuonAdamW
+from scene_model.training.muon import MuonAdamW, matrix_shape
 
-_THINNEST = 32  # rows and columns of what Muon updates: thinner matrices, as those that predict, have few directions
+_THINNEST = 32  # rows and columns of what Muon moves; thinner matrices, as those that predict a box, have few directions
 
 
 def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig, fused: bool = False) -> MuonAdamW:
@@ -33,7 +33,7 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConf
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         undecayed = id(parameter) in no_decay
-        is_matrix = not undecayed and min(parameter.flatten(1).shape) >= _THINNEST
+        is_matrix = not undecayed and min(matrix_shape(parameter)) >= _THINNEST
         part = "backbone" if id(parameter) in in_backbone else "matrices" if is_matrix else "rest"
         groups.setdefault((part, undecayed), []).append(parameter)
     optimizer = MuonAdamW(

@@ -5,6 +5,7 @@ import torch
 from factories import small_model
 
 from scene_model.config import OptimizerConfig, SchedulerConfig
+from scene_model.errors import UserError
 from scene_model.training.muon import MuonAdamW, orthogonalised
 from scene_model.training.optim import build_optimizer, cosine_schedule, follow_options
 
@@ -116,22 +117,28 @@ def test_a_closure_is_evaluated_with_gradients():
     assert matrix.detach().square().sum() < before
 
 
-def test_a_bad_step_changes_nothing():
-    matrices, vectors = parameters(), [torch.nn.Parameter(torch.ones(8))]
-    optimizer = optimiser(matrices, vectors, fused=True, lr=0.01)
-    set_gradients([*matrices, *vectors], 0)
-    optimizer.step()
-    before = copy.deepcopy((matrices, vectors, [optimizer.state[p]["momentum"] for p in matrices]))
-    for parameter in (*matrices, *vectors):
+@pytest.mark.parametrize("good_steps", [0, 1])
+def test_a_bad_step_changes_nothing(good_steps):
+    weights = [*parameters(), torch.nn.Parameter(torch.ones(8))]
+    optimizer = optimiser(weights[:-1], weights[-1:], fused=True, lr=0.01)
+
+    def known():
+        return [*weights, *(v for p in weights for v in optimizer.state[p].values())]
+
+    for step in range(good_steps):
+        set_gradients(weights, step)
+        optimizer.step()
+    before = copy.deepcopy(known())
+    for parameter in weights:
         parameter.grad = torch.full_like(parameter, torch.nan)
     optimizer.found_inf = torch.tensor(1.0)
     optimizer.step()
-    after = (matrices, vectors, [optimizer.state[p]["momentum"] for p in matrices])
-    assert all(torch.equal(a, b) for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
-    set_gradients([*matrices, *vectors], 1)
+    assert all(torch.equal(a, b) for a, b in zip(before, known(), strict=False))
+    assert all(not value.any() for value in known()[len(before) :])
+    set_gradients(weights, 1)
     optimizer.found_inf = torch.tensor(0.0)
     optimizer.step()
-    assert all((a != b).any() for a, b in zip(before[0] + before[1], after[0] + after[1], strict=True))
+    assert all((a != b).any() for a, b in zip(before, weights, strict=False))
 
 
 def test_a_restored_optimiser_goes_on_alike():
@@ -165,6 +172,11 @@ def test_muon_moves_large_matrices_outside_the_backbone():
     assert not any(name in names for name in ("proposals.exist.weight", "denoising_content.weight"))
 
 
+def groups_of_matrices(model):
+    optimizer = build_optimizer(model, model.backbone, OptimizerConfig())
+    return [group for group in optimizer.param_groups if group["muon"]]
+
+
 @pytest.mark.parametrize(("before", "after"), [(1.0, None), (None, 1.0), (1.0, 0.5)])
 def test_a_resumed_run_may_change_between_muon_and_adamw(before, after):
     model, optimizer = groups_of(before)
@@ -175,9 +187,31 @@ def test_a_resumed_run_may_change_between_muon_and_adamw(before, after):
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     schedule = cosine_schedule(resumed, SchedulerConfig(), 10)
     follow_options(resumed, fresh, schedule)
+    switches = (before is None) != (after is None)
+    kept = [q for q in model.parameters() if any(q is p for p in resumed.state)]
+    forgotten = [p for group in optimizer.param_groups for p in group["params"] if not any(p is q for q in kept)]
+    is_matrix = [id(p) for group in groups_of_matrices(model) for p in group["params"]]
+    assert {id(p) for p in forgotten} == (set(is_matrix) if switches else set())
     set_gradients(model.parameters(), 1)
     resumed.step()
     for group in resumed.param_groups:
         for parameter in group["params"]:
             assert ("momentum" in resumed.state[parameter]) == group["muon"]
             assert parameter.isfinite().all()
+
+
+def test_the_state_of_an_optimiser_with_other_groups_is_refused_in_a_sentence():
+    model, optimizer = groups_of(1.0)
+    saved = torch.optim.AdamW(model.parameters()).state_dict()
+    with pytest.raises(UserError, match="another version of SceneModel"):
+        optimizer.load_state_dict(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_may_have_another_precision(dtype):
+    matrices = [torch.nn.Parameter(p.detach().to(dtype)) for p in parameters()]
+    before = copy.deepcopy(matrices)
+    for parameter in matrices:
+        parameter.grad = torch.ones_like(parameter)
+    optimiser(matrices, lr=0.1).step()
+    assert all(p.dtype == dtype and (p != q).any() and p.isfinite().all() for p, q in zip(matrices, before, strict=True))

@@ -29,7 +29,7 @@ def test_who_overlaps_by_half_on_shared_frames_must_look_alike(look, least, link
     assert len(set(ids(*windows, overlap=1, min_shared_affinity=least))) == 2 - linked
 
 
-def test_overlap_on_shared_frames_is_a_link_whatever_the_looks():
+def test_full_overlap_on_shared_frames_is_a_link_whatever_the_looks():
     assert set(ids(still([0, 1], [0.9, 0.9]), still([1, 2], [0.9, 0.9], look=OTHER_LOOK), overlap=1)) == {1}
 
 

@@ -8,7 +8,7 @@ from linking_cases import Network, link, scores, straight, synthetic, together
 
 from scene_model.tracking import LinkingConfig
 
-IOU_ONLY = {"embedding_weight": 0.0, "class_weight": 0.0, "max_distance": 0.0, "min_shared_affinity": 0.0}
+IOU_ONLY = {"embedding_weight": 0.0, "class_weight": 0.0, "max_distance": 0.0}
 SAME_LOOK = Network(alike=1000.0)
 SHAPES = [(1, 0), (4, 1), (4, 2), (8, 2)]
 
