@@ -53,10 +53,12 @@ class MuonAdamW(AdamW):
         Raises:
             UserError: its groups are others.
         """
-        sizes = [[len(group["params"]) for group in groups] for groups in (state_dict["param_groups"], self.param_groups)]
-        if sizes[0] != sizes[1]:
+        saved, own = (
+            [len(group["params"]) for group in groups] for groups in (state_dict["param_groups"], self.param_groups)
+        )
+        if saved != own:
             raise UserError(
-                f"--ckpt_path: expected an optimiser with groups of {sizes[1]} parameters, got {sizes[0]}: "
+                f"--ckpt_path: expected an optimiser with groups of {own} parameters, got {saved}: "
                 "the training was begun by another version of SceneModel, which alone can go on with it"
             )
         super().load_state_dict(state_dict)

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from scene_model.config import OptimizerConfig, SchedulerConfig
 from scene_model.training.muon import MuonAdamW, matrix_shape
 
-_THINNEST = 32  # rows and columns of what Muon moves; thinner matrices, as those that predict a box, have few directions
+_THINNEST = 32  # rows and columns of what Muon moves; thinner matrices, of box predictors say, have few directions
 
 
 def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConfig, fused: bool = False) -> MuonAdamW:
