@@ -72,7 +72,8 @@ def test_overfit(config_folder, small_model, small_run, in_tmp, logged):
     assert len(train) == len(val) == 8
     assert all((train[index].frames == val[index].frames).all() for index in range(8))
     rates = [value for row in logged(in_tmp / "runs/version_0") for key, value in row.items() if key.startswith("lr-")]
-    assert set(rates) == {cli.model.optimizer_config.lr}
+    options = cli.model.optimizer_config
+    assert set(rates) == {options.lr, options.lr * options.muon_lr_ratio}
 
 
 def test_ddp(config_folder, small, capsys):

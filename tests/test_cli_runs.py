@@ -63,9 +63,11 @@ def test_a_resumed_run_follows_the_flags_not_the_old_optimiser(small, in_tmp):
     flags = ["--trainer.max_epochs", "3", "--model.optimizer.lr", "1e-5", "--model.optimizer.weight_decay", "0.5"]
     cli = main(["fit", *small, "--ckpt_path", "last", *flags])
     groups = cli.trainer.optimizers[0].param_groups
-    assert {group["initial_lr"] for group in groups} == {1e-5}
+    rates = {1e-5, 1e-5 * cli.model.optimizer_config.muon_lr_ratio}
+    assert {group["initial_lr"] for group in groups} == rates
     assert {group["weight_decay"] for group in groups} == {0.0, 0.5}
-    assert {round(group["lr"], 12) for group in groups} == {round(1e-5 * cli.model.scheduler_config.min_ratio, 12)}
+    ended = {round(rate * cli.model.scheduler_config.min_ratio, 12) for rate in rates}
+    assert {round(group["lr"], 12) for group in groups} == ended
 
 
 def test_a_cosine_without_an_end_is_refused(small, rejected):
