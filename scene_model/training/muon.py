@@ -58,8 +58,8 @@ class MuonAdamW(AdamW):
         )
         if saved != own:
             raise UserError(
-                f"--ckpt_path: expected an optimiser with groups of {own} parameters, got {saved}: "
-                "the training was begun by another version of SceneModel, which alone can go on with it"
+                f"the checkpoint's optimiser has groups of {saved} parameters, expected {own}: "
+                "another version of SceneModel began that training, and it alone can go on with it"
             )
         super().load_state_dict(state_dict)
 
