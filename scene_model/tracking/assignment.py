@@ -40,7 +40,7 @@ def affinity(tracks: Tracks, tracklets: Tracks, shared: slice, config: LinkingCo
     meet = common > 0
     weighted = (
         config.position_weight * np.where(meet, overlap, motion)
-        + config.embedding_weight * cosine(tracks.embeddings, tracklets.embeddings)
+        + config.embedding_weight * cosine(tracks.looks.embeddings, tracklets.looks.embeddings)
         + config.class_weight * same_class
     )
     mean = weighted / config.total_weight

@@ -15,10 +15,10 @@ _MEETING_IOU = 0.1
 def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig) -> IntArray:
     """Whose identity each track has from now on: int64 ``[M]``, its own nearly always.
 
-    A pair is exchanged if that makes what is seen of both now more like what was seen of them before, by more than
-    `config.exchange_margin` in the sum of the cosines, each times the agreement of the classes. Of several such pairs
-    of a track, the best one is; of a track that is not seen now, or not by itself, nothing counts, and one that was
-    never seen by itself before exchanges nothing.
+    A pair is exchanged if that makes what was seen of both since others were over them more like what was seen of them
+    in all their lives, by more than `config.exchange_margin` in the sum of the cosines, each times the agreement of the
+    classes. Of several such pairs of a track, the best one is; of a track that is not seen now, or not by itself, nothing
+    counts, and one that was never seen by itself before exchanges nothing.
 
     Args:
         tracks: M live tracks, before a window.
@@ -29,10 +29,11 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
     if config.embedding_weight == 0:
         return np.arange(len(tracks))
     likeness = np.zeros((len(tracks), len(tracks)))
-    same = cosine(tracks.embeddings, seen.embeddings) * agreement(tracks.class_sums, seen.class_sums)
-    likeness[:, rows] = same * (seen.looks > 0)
+    now = tracks[rows].looks_apart_after(seen)
+    same = cosine(tracks.looks.embeddings, now.embeddings) * agreement(tracks.class_sums, seen.class_sums)
+    likeness[:, rows] = same * (now.weights > 0)
     own = likeness.diagonal()
-    known = tracks.looks > 0
+    known = tracks.looks.weights > 0
     gain = np.triu(likeness + likeness.T - own - own[:, None]) * (known & known[:, None])
     pairs = np.argwhere(gain > config.exchange_margin)
     pairs = pairs[_have_met(tracks, pairs, config.keep_threshold)]

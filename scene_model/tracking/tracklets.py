@@ -8,7 +8,7 @@ from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
 from scene_model.tracking.motion import Motion
 from scene_model.tracking.similarity import agreement, frame_iou, weighted_mean
-from scene_model.tracking.tracks import Tracks
+from scene_model.tracking.tracks import Looks, Tracks
 from scene_model.tracking.window import Window
 
 _MAX_OVERLAP = 0.1
@@ -32,8 +32,8 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
     kept = _without_duplicates(overlap, weights, class_sums, config.duplicate_iou)
     queries, class_sums = queries[kept], class_sums[kept]
     boxes, scores, weights = boxes[kept], scores[kept], weights[kept]
-    alone = np.where(_is_alone(overlap[:, kept][:, :, kept], weights), weights, 0)
-    looks = np.maximum(alone, _TRUST_OF_OVERLAPPED * weights)
+    is_alone = _is_alone(overlap[:, kept][:, :, kept], weights)
+    embeddings = window.embeddings[:, queries]
     num_before = len(frames) - len(window.frames)
     return Tracks(
         ids=np.zeros(len(queries), dtype=np.int64),
@@ -41,21 +41,31 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
         score_sums=_after_nothing(scores, num_before),
         num_windows=_after_nothing(usable[queries], num_before),
         class_sums=class_sums,
-        embeddings=_weighted_sums(looks, window.embeddings[:, queries]),
-        looks=alone.sum(1),
+        looks=_looks(weights, is_alone, embeddings),
+        looks_apart=_looks(weights * _since_overlapped(is_alone), is_alone, embeddings),
+        apart=is_alone.all(1),
         motion=Motion.of(boxes, weights, window.frames),
     )
 
 
 def _is_alone(overlap: FloatArray, weights: FloatArray) -> BoolArray:
-    """Where no other object that is seen overlaps: ``[K, T]``, from the IoU ``[T, K, K]``.
-
-    Elsewhere, looks may be those of the other object.
-    """
+    """Where no other object that is seen overlaps: ``[K, T]``, from the IoU ``[T, K, K]``."""
     others = overlap * (weights.T > 0)[:, None]
     others[:, np.arange(len(weights)), np.arange(len(weights))] = 0
     alone: BoolArray = others.max(2, initial=0).T < _MAX_OVERLAP
     return alone
+
+
+def _since_overlapped(is_alone: BoolArray) -> BoolArray:
+    """The frames ``[K, T]`` from which on an object stays alone."""
+    since: BoolArray = np.logical_and.accumulate(is_alone[:, ::-1], axis=1)[:, ::-1]
+    return since
+
+
+def _looks(weights: FloatArray, is_alone: BoolArray, embeddings: FloatArray) -> Looks:
+    """Looks in frames of weights ``[K, T]``; where objects overlap, next to nothing counts: it may be the other one."""
+    trust = np.where(is_alone, 1, _TRUST_OF_OVERLAPPED)
+    return Looks(_weighted_sums(weights * trust, embeddings), (weights * is_alone).sum(1))
 
 
 def _usable(window: Window) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -6,10 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scene_model.tracking.columns import Columns, FloatArray, IntArray
+from scene_model.tracking.columns import BoolArray, Columns, FloatArray, IntArray
 from scene_model.tracking.motion import Motion
 
-_EMBEDDING_MEMORY = 0.7  # share that a track's embedding keeps when a window shows how it looks now
+
+@dataclass
+class Looks(Columns):
+    """What N objects looked like. Averages are kept as sums here too.
+
+    Args:
+        embeddings: ``[N, D]``, of any length, weighted by existence.
+        weights: ``[N]``, existence scores of the frames in which the object was seen with no other one over it.
+    """
+
+    embeddings: FloatArray
+    weights: FloatArray
+
+    def plus(self, other: Looks, share: FloatArray | float = 1.0) -> Looks:
+        """These looks and a share, a number or ``[N]``, of others."""
+        share = np.broadcast_to(share, len(other))
+        return Looks(self.embeddings + share[:, None] * other.embeddings, self.weights + share * other.weights)
 
 
 @dataclass
@@ -22,8 +38,9 @@ class Tracks(Columns):
         score_sums: ``[N, F]``, existence scores, summed likewise.
         num_windows: ``[N, F]``, number of these windows.
         class_sums: ``[N, C]``, class probabilities, weighted by existence, of the track's whole life.
-        embeddings: ``[N, D]``, of any length.
-        looks: ``[N]``, existence scores of the frames in which the object was seen with no other one over it.
+        looks: of N objects, in the track's whole life.
+        looks_apart: since another object was over it last.
+        apart: bool ``[N]``, whether no other object was over it in the last window.
         motion: of N objects, from the frames in which they were seen last.
     """
 
@@ -32,8 +49,9 @@ class Tracks(Columns):
     score_sums: FloatArray
     num_windows: FloatArray
     class_sums: FloatArray
-    embeddings: FloatArray
-    looks: FloatArray
+    looks: Looks
+    looks_apart: Looks
+    apart: BoolArray
     motion: Motion
 
     @property
@@ -59,23 +77,24 @@ class Tracks(Columns):
 
     def take_identities(self, owner: IntArray) -> None:
         """Gives each track what is known of who another one, a row of these, is; where it is stays."""
-        for name in ("ids", "class_sums", "embeddings", "looks"):
+        for name in ("ids", "class_sums", "looks"):
             setattr(self, name, getattr(self, name)[owner])
 
-    def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
-        """The tracks after each was found in a further window, as the same row of `seen`.
+    def looks_apart_after(self, seen: Tracks) -> Looks:
+        """`looks_apart` after each track was found in a further window, as the same row of `seen`."""
+        return seen.looks_apart.plus(self.looks_apart, share=seen.apart)
 
-        A window in which others are over an object all the time makes nothing of its looks forgotten.
-        """
-        memory = np.where(seen.looks > 0, _EMBEDDING_MEMORY, 1.0)[:, None]
+    def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
+        """The tracks after each was found in a further window, as the same row of `seen`."""
         merged = Tracks(
             self.ids,
             self.weighted_boxes + seen.weighted_boxes,
             self.score_sums + seen.score_sums,
             self.num_windows + seen.num_windows,
             self.class_sums + seen.class_sums,
-            memory * self.embeddings + seen.embeddings,
-            self.looks + seen.looks,
+            self.looks.plus(seen.looks),
+            self.looks_apart_after(seen),
+            seen.apart,
             self.motion,
         )
         weights = merged.seen_scores(keep_threshold)

@@ -174,8 +174,8 @@ def test_looks_of_overlapped_boxes_hardly_count(distance, counts):
     boxes = np.array([[[0.3, 0.5, 0.1, 0.1], [0.3 + distance, 0.5, 0.1, 0.1]]])
     window = Window(np.array([0]), boxes, np.full((1, 2), 0.8), np.ones((1, 2, 1)), LOOKS[None])
     tracklets = find_tracklets(window, window.frames, LinkingConfig())
-    np.testing.assert_allclose(tracklets.looks, 0.8 if counts else 0)
-    np.testing.assert_allclose(tracklets.embeddings, (0.8 if counts else 0.008) * LOOKS)
+    np.testing.assert_allclose(tracklets.looks.weights, 0.8 if counts else 0)
+    np.testing.assert_allclose(tracklets.looks.embeddings, (0.8 if counts else 0.008) * LOOKS)
 
 
 def test_who_is_overlapped_all_the_time_exchanges_nothing_however_long_the_window():
@@ -186,3 +186,30 @@ def test_who_is_overlapped_all_the_time_exchanges_nothing_however_long_the_windo
     ]
     windows = [replace(window, boxes=video.boxes[[0, 1]][:, window.frames].swapaxes(0, 1)) for window in windows]
     assert ends_as_it_began(video, link(windows, LinkingConfig(overlap=4)), last=75) == [True, True]
+
+
+def test_who_looked_like_the_other_just_before_they_met_is_known_by_earlier_looks():
+    video = crossing()
+    deceived = range(CROSSING - 6, CROSSING)
+    windows = [
+        replace(
+            window,
+            embeddings=np.where(np.isin(window.frames, deceived)[:, None, None], LOOKS[::-1], window.embeddings),
+        )
+        for window in confused(video)
+    ]
+    assert ends_as_it_began(video, link(windows)) == [True, True]
+
+
+def test_looks_apart_begin_where_another_was_over_it_last():
+    boxes = np.tile([0.3, 0.5, 0.1, 0.1], (4, 2, 1))
+    boxes[[0, 2, 3], 1, 0] = 0.7  # over the first object in frame 1 alone
+    window = Window(
+        np.arange(4), boxes, np.full((4, 2), 0.5), np.ones((4, 2, 1)), np.arange(8.0).reshape(4, 2, 1) + 1
+    )
+    tracklets = find_tracklets(window, window.frames, LinkingConfig())
+    first = np.argsort(tracklets.motion.center.real)[:1]
+    assert tracklets.apart.tolist() == [False, False]
+    np.testing.assert_allclose(tracklets[first].looks.weights, 1.5)
+    np.testing.assert_allclose(tracklets[first].looks_apart.weights, 1.0)
+    np.testing.assert_allclose(tracklets[first].looks_apart.embeddings, 0.5 * (5 + 7))
