@@ -7,8 +7,9 @@
         --model.backbone.name mobilenet_v2 --model.backbone.weights FILE --model.optimizer.backbone_lr_ratio 0.1
     python -m benchmarks.peers report --results runs/peers/results.json
 
-Run it in the repository's folder. A finished run is kept in the file of results and not repeated. What follows `--`
-are flags of our `fit`; give such a variant a name. The rules are in docs/measurements.md.
+Run it in the repository's folder. A finished run is kept in the file of results and not repeated; `--score-again` has
+this revision score the trainings that the work folder still holds. What follows `--` are flags of our `fit`; give such
+a variant a name. The rules are in docs/measurements.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from benchmarks.peers.data import Dataset, mot_dataset, synthetic_dataset
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.processes import REPOSITORY, CommandError, thread_environment
 from benchmarks.peers.report import write_report
-from benchmarks.peers.results import Entry, ResultsFile, Run, planned
+from benchmarks.peers.results import Entry, KeptTraining, ResultsFile, Run, planned
 from benchmarks.peers.yolo import Yolo, require_ultralytics
 from scene_model.errors import UserError
 from scene_model.metrics.detection import check_extra
@@ -58,6 +60,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--scenes", type=int, default=2048, help="synthetic: of which YOLO gets 8 images each")
     parser.add_argument("--yolo-epochs", type=int, default=20, help="synthetic: that its images make within the budget")
     parser.add_argument("--small", action="store_true", help="synthetic: short sequences, for a quick try")
+    parser.add_argument("--score-again", action="store_true", help="finished runs whose trainings are still there")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, default=Path("runs/peers"), help="folder for data and checkpoints")
     parser.add_argument("--results", type=Path, default=Path("runs/peers/results.json"))
@@ -88,17 +91,26 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
     names = [options.name if system == "ours" else YOLO for system in options.systems]
     for run in planned(dataset.name, names, options.minutes, options.seeds):
         settings = settings_of(options, flags, run.system == YOLO)
-        if results.holds(run, settings):
+        folder = work / "runs" / run.folder_name
+        training = KeptTraining(folder)
+        trained = training.read(settings)
+        if results.holds(run, settings) and not (options.score_again and trained):
             print(f"{run.folder_name}: finished before")
             continue
         print(f"{run.folder_name}: begins at {datetime.now():%H:%M}", flush=True)
         begin = time.perf_counter()
-        done = systems[run.system].train_and_score(run, dataset, work / "runs" / run.folder_name)
-        done["command"] = done["command"].replace(f"{REPOSITORY}{os.sep}", "")
-        results.add(described(run, options.threads) | {"settings": settings} | done)
+        system = systems[run.system]
+        if not trained:
+            shutil.rmtree(folder, ignore_errors=True)
+            trained = system.train(run, dataset, folder)
+            trained |= described(run, options.threads) | {"settings": settings}
+            trained["command"] = trained["command"].replace(f"{REPOSITORY}{os.sep}", "")
+            training.write(trained)
+        scores = system.score(run, dataset, folder)
+        results.add(trained | {"scored_by": revision(), "scores": scores})
         write_report(results.entries, results.path)
-        scores = ", ".join(f"{name} HOTA {fields['HOTA']:.3f}" for name, fields in done["scores"].items())
-        print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {scores}", flush=True)
+        said = ", ".join(f"{name} HOTA {fields['HOTA']:.3f}" for name, fields in scores.items())
+        print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {said}", flush=True)
 
 
 def settings_of(options: argparse.Namespace, flags: Sequence[str], is_yolo: bool) -> dict[str, Any]:
@@ -119,8 +131,6 @@ def settings_of(options: argparse.Namespace, flags: Sequence[str], is_yolo: bool
 
 def described(run: Run, threads: int) -> Entry:
     """What an entry says of the run itself and of where it ran."""
-    git = ("git", "describe", "--always", "--dirty", "--exclude", "*")
-    revision = subprocess.run(git, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
     machine = {
         "threads": threads,
         "cpus": os.cpu_count(),
@@ -128,7 +138,13 @@ def described(run: Run, threads: int) -> Entry:
         "python": platform.python_version(),
     }
     moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {**vars(run), "revision": revision, "machine": machine, "finished": moment}
+    return {**vars(run), "revision": revision(), "machine": machine, "finished": moment}
+
+
+def revision() -> str:
+    """Of this code."""
+    git = ("git", "describe", "--always", "--dirty", "--exclude", "*")
+    return subprocess.run(git, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,9 @@ from benchmarks.peers.processes import minutes_between, run, run_limited
 from benchmarks.peers.results import Run
 from benchmarks.peers.scoring import Fields, choose_threshold, score_tracks
 
-CALIBRATION_STEPS = 24
+CALIBRATION_STEPS = 36
+"""Of two epochs each; those of the second one count."""
 CALIBRATION_MARGIN = 1.05
-"""The first steps are quicker than those that follow."""
 MAX_VALIDATION_SHARE = 0.2
 GRACE = 1.05
 """A training that takes longer than its budget by this factor is stopped."""
@@ -61,9 +59,8 @@ class Ours:
     flags: Sequence[str]
     environment: dict[str, str]
 
-    def train_and_score(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
-        """One entry of the results: what was done, and the scores by the name of the system."""
-        shutil.rmtree(folder, ignore_errors=True)
+    def train(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
+        """Trains, and returns what an entry of the results says of that."""
         flags = [*dataset.fit_flags, "--seed_everything", str(run_.seed), "--data.seed", str(run_.seed), *self.flags]
         printed = run(self._main("fit", *flags, "--print_config"), folder / "config.log", self.environment)
         config = yaml.safe_load(printed[printed.index("seed_everything:") :])
@@ -75,11 +72,8 @@ class Ours:
         began = folder / "fit" / "version_0" / "config.yaml"
         command = self._main("fit", *flags, "--trainer.default_root_dir", str(folder / "fit"))
         in_time = run_limited(command, folder / "fit.log", self.environment, began, run_.minutes * 60 * GRACE)
-        checkpoints = began.parent / "checkpoints"
-        has_best = (checkpoints / "best.ckpt").is_file()  # there is none where the first epoch was stopped
-        scores = self._score(dataset, checkpoints / ("best.ckpt" if has_best else "last.ckpt"), folder)
         return {
-            "real_minutes": minutes_between(began, checkpoints / "last.ckpt"),
+            "real_minutes": minutes_between(began, began.parent / "checkpoints" / "last.ckpt"),
             "ended_by_itself": in_time,
             "training": {
                 "epochs": schedule.epochs,
@@ -88,7 +82,6 @@ class Ours:
                 "seconds_per_validation": validation_seconds,
             },
             "command": " ".join(command[1:]),
-            "scores": {run_.system: scores},
         }
 
     def _calibrate(self, flags: Sequence[str], batch_size: int, folder: Path) -> tuple[float, float]:
@@ -98,13 +91,15 @@ class Ours:
         run(self._main("fit", *flags, *length, *extra), folder.with_suffix(".log"), self.environment)
         events = EventAccumulator(str(folder / "version_0")).Reload()
         moments = [event.wall_time for event in events.Scalars("train/total")]
-        before, after = moments[CALIBRATION_STEPS // 3 : CALIBRATION_STEPS], moments[CALIBRATION_STEPS:]
-        steps = [last - first for part in (before, after) for first, last in pairwise(part)]
-        step_seconds = sum(steps) / len(steps)
-        step_seconds *= CALIBRATION_MARGIN
+        before, after = moments[:CALIBRATION_STEPS], moments[CALIBRATION_STEPS:]
+        step_seconds = CALIBRATION_MARGIN * (after[-1] - after[0]) / (len(after) - 1)
         return step_seconds, max(0.0, after[0] - before[-1] - step_seconds)
 
-    def _score(self, dataset: Dataset, checkpoint: Path, folder: Path) -> dict[str, Any]:
+    def score(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, dict[str, Any]]:
+        """Scores of the training in that folder, by the name of the system."""
+        checkpoints = folder / "fit" / "version_0" / "checkpoints"
+        has_best = (checkpoints / "best.ckpt").is_file()  # there is none where the first epoch was stopped
+        checkpoint = checkpoints / ("best.ckpt" if has_best else "last.ckpt")
         track = partial(self._track, checkpoint)
         tune, val = dataset.truth(dataset.tune), dataset.truth(dataset.val)
 
@@ -115,7 +110,8 @@ class Ours:
         threshold, tuning = choose_threshold(score_at)
         frames_per_second = track(dataset.val, threshold, folder / "val")
         scores = score_tracks(val, folder / "val") | self._detection(checkpoint, dataset, folder / "test")
-        return {**scores, "frames_per_second": frames_per_second, "threshold": threshold, "tuning": tuning}
+        rest = {"frames_per_second": frames_per_second, "threshold": threshold, "tuning": tuning}
+        return {run_.system: {**scores, **rest}}
 
     def _track(self, checkpoint: Path, videos: Path, threshold: float, output: Path) -> float:
         """Writes tracks, and returns the frames per second that `predict` reports."""

@@ -52,6 +52,32 @@ def planned(dataset: str, systems: Sequence[str], minutes: Iterable[float], seed
     return runs
 
 
+@dataclass(frozen=True)
+class KeptTraining:
+    """A finished training in the folder of its run: it can be scored again, by other code or after a kill.
+
+    Args:
+        folder: of the run.
+    """
+
+    folder: Path
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "training.json"
+
+    def read(self, settings: dict[str, Any]) -> Entry | None:
+        """What an entry says of the training, without scores; None if it is not finished or of other settings."""
+        if not self._path.is_file():
+            return None
+        entry: Entry = json.loads(self._path.read_text())
+        return entry if entry["settings"] == settings else None
+
+    def write(self, entry: Entry) -> None:
+        """Takes a training that is finished."""
+        _write(self._path, entry)
+
+
 class ResultsFile:
     """Finished runs in a JSON file, which is whole at all times.
 
@@ -97,6 +123,10 @@ class ResultsFile:
     def add(self, entry: Entry) -> None:
         """Takes a finished run, in the place of an older one of the same name, and writes the file."""
         self.entries = [other for other in self.entries if Run.of(other) != Run.of(entry)] + [entry]
-        with NewFile(self.path) as file:
-            file.part.write_text(json.dumps({"entries": self.entries}, indent=1) + "\n")
-            file.place()
+        _write(self.path, {"entries": self.entries})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with NewFile(path) as file:
+        file.part.write_text(json.dumps(content, indent=1) + "\n")
+        file.place()

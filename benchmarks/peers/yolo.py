@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -54,9 +53,8 @@ class Yolo:
 
     environment: dict[str, str]
 
-    def train_and_score(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
-        """One entry of the results: what was done, and the scores of both trackers on the same detections."""
-        shutil.rmtree(folder, ignore_errors=True)
+    def train(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
+        """Trains, and returns what an entry of the results says of that."""
         seconds = run_.minutes * 60
         options: dict[str, Any] = {
             "data": str(dataset.yolo),
@@ -77,18 +75,17 @@ class Yolo:
         # With one epoch its `time` would have no say.
         options |= {"epochs": max(2, round(seconds / epoch_seconds)), "fraction": images, "time": seconds / 3600}
         trained = self._worker("train", folder / "fit", options)
-        weights = folder / "fit" / "weights"
         return {
-            "real_minutes": minutes_between(folder / "fit" / "args.yaml", weights / "last.pt"),
+            "real_minutes": minutes_between(folder / "fit" / "args.yaml", folder / "fit" / "weights" / "last.pt"),
             "ended_by_itself": True,
             "training": trained | {"images": images, "estimated_epochs": options["epochs"]},
             "command": f"ultralytics {version('ultralytics')}: YOLO('yolo11n.yaml').train(**{options})",
-            "scores": self._score(dataset, weights / "best.pt", folder),
         }
 
-    def _score(self, dataset: Dataset, weights: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    def score(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, dict[str, Any]]:
+        """Scores of the training in that folder: both trackers on the same detections."""
         tune, val = dataset.truth(dataset.tune), dataset.truth(dataset.val)
-        common = {"weights": str(weights), "imgsz": dataset.imgsz}
+        common = {"weights": str(folder / "fit" / "weights" / "best.pt"), "imgsz": dataset.imgsz}
         self._worker("detect", folder / "detect", common | {"root": str(dataset.val)})
         detection = score_detections(val, folder / "detect")
         scores = {}

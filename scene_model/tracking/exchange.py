@@ -17,8 +17,8 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
 
     A pair is exchanged if that makes what was seen of both since others were over them more like what was seen of them
     in all their lives, by more than `config.exchange_margin` in the sum of the cosines, each times the agreement of the
-    classes. Of several such pairs of a track, the best one is; of a track that is not seen now, or not by itself, nothing
-    counts, and one that was never seen by itself before exchanges nothing.
+    classes. Of several such pairs of a track, the best one is. A track that is not seen now, or not by itself, counts
+    for nothing, and one that was never seen by itself before exchanges nothing.
 
     Args:
         tracks: M live tracks, before a window.

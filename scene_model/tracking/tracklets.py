@@ -33,6 +33,7 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
     queries, class_sums = queries[kept], class_sums[kept]
     boxes, scores, weights = boxes[kept], scores[kept], weights[kept]
     is_alone = _is_alone(overlap[:, kept][:, :, kept], weights)
+    apart: BoolArray = is_alone.all(1)
     embeddings = window.embeddings[:, queries]
     num_before = len(frames) - len(window.frames)
     return Tracks(
@@ -43,7 +44,7 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
         class_sums=class_sums,
         looks=_looks(weights, is_alone, embeddings),
         looks_apart=_looks(weights * _since_overlapped(is_alone), is_alone, embeddings),
-        apart=is_alone.all(1),
+        apart=apart,
         motion=Motion.of(boxes, weights, window.frames),
     )
 

@@ -22,9 +22,9 @@ class Looks(Columns):
     embeddings: FloatArray
     weights: FloatArray
 
-    def plus(self, other: Looks, share: FloatArray | float = 1.0) -> Looks:
-        """These looks and a share, a number or ``[N]``, of others."""
-        share = np.broadcast_to(share, len(other))
+    def plus(self, other: Looks, where: BoolArray | None = None) -> Looks:
+        """These and other looks; given a mask ``[N]``, others of the selected objects alone."""
+        share = np.ones(len(other)) if where is None else where.astype(np.float64)
         return Looks(self.embeddings + share[:, None] * other.embeddings, self.weights + share * other.weights)
 
 
@@ -82,7 +82,7 @@ class Tracks(Columns):
 
     def looks_apart_after(self, seen: Tracks) -> Looks:
         """`looks_apart` after each track was found in a further window, as the same row of `seen`."""
-        return seen.looks_apart.plus(self.looks_apart, share=seen.apart)
+        return seen.looks_apart.plus(self.looks_apart, where=seen.apart)
 
     def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
         """The tracks after each was found in a further window, as the same row of `seen`."""

@@ -14,7 +14,7 @@ from benchmarks.peers.data import Dataset, mot_dataset, synthetic_dataset
 from benchmarks.peers.ours import Schedule, fitting_schedule
 from benchmarks.peers.processes import CommandError, minutes_between, run, run_limited, thread_environment
 from benchmarks.peers.report import markdown, write_report
-from benchmarks.peers.results import ResultsFile, Run, planned
+from benchmarks.peers.results import KeptTraining, ResultsFile, Run, planned
 from benchmarks.peers.scoring import GRID, choose_threshold, score_detections, score_tracks
 from benchmarks.peers.yolo import BATCH, images_for, is_installed
 from scene_model.errors import UserError
@@ -169,6 +169,49 @@ def test_a_run_that_is_killed_leaves_the_results_as_they_were(tmp_path, monkeypa
         results.add(entry(seed=1))
     assert results.path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [results.path]
+
+
+def test_a_training_is_known_by_its_settings(tmp_path):
+    training = KeptTraining(tmp_path)
+    assert training.read({"threads": 2}) is None
+    training.write({"settings": {"threads": 2}, "real_minutes": 9.5})
+    assert training.read({"threads": 2}) == {"settings": {"threads": 2}, "real_minutes": 9.5}
+    assert training.read({"threads": 1}) is None
+
+
+class Trained:
+    """Stands for a system: counts trainings, and scores what the test says."""
+
+    def __init__(self, hota):
+        self.trainings, self.hota = 0, hota
+
+    def train(self, run_, dataset, folder):
+        self.trainings += 1
+        folder.mkdir(parents=True)
+        return {"real_minutes": 1.0, "ended_by_itself": True, "command": "fit"}
+
+    def score(self, run_, dataset, folder):
+        if self.hota is None:
+            raise KeyboardInterrupt
+        return {run_.system: entry(HOTA=self.hota)["scores"]["ours"]}
+
+
+def test_what_was_trained_is_only_scored_after_a_kill_and_on_demand(sequence, tmp_path, monkeypatch):
+    system = Trained(hota=None)
+    monkeypatch.setattr(command, "Ours", lambda *_: system)
+    ranges = ["--train-frames", "1", "4", "--tune-frames", "5", "7", "--val-frames", "8", "10"]
+    arguments = ["mot", "--root", str(sequence), *ranges, "--systems", "ours", "--seeds", "0"]
+    arguments += ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results.json")]
+    with pytest.raises(KeyboardInterrupt):
+        command.main(arguments)
+    for hota, options, expected in ((0.3, [], 0.3), (0.5, [], 0.3), (0.5, ["--score-again"], 0.5)):
+        system.hota = hota
+        assert command.main([*arguments, *options]) == 0
+        [entry_] = ResultsFile(tmp_path / "results.json").entries
+        assert (entry_["scores"]["ours"]["HOTA"], system.trainings) == (expected, 1)
+    shutil.rmtree(tmp_path / "work")
+    assert command.main([*arguments, "--score-again"]) == 0
+    assert system.trainings == 1
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):

@@ -204,9 +204,7 @@ def test_who_looked_like_the_other_just_before_they_met_is_known_by_earlier_look
 def test_looks_apart_begin_where_another_was_over_it_last():
     boxes = np.tile([0.3, 0.5, 0.1, 0.1], (4, 2, 1))
     boxes[[0, 2, 3], 1, 0] = 0.7  # over the first object in frame 1 alone
-    window = Window(
-        np.arange(4), boxes, np.full((4, 2), 0.5), np.ones((4, 2, 1)), np.arange(8.0).reshape(4, 2, 1) + 1
-    )
+    window = Window(np.arange(4), boxes, np.full((4, 2), 0.5), np.ones((4, 2, 1)), np.arange(8.0).reshape(4, 2, 1) + 1)
     tracklets = find_tracklets(window, window.frames, LinkingConfig())
     first = np.argsort(tracklets.motion.center.real)[:1]
     assert tracklets.apart.tolist() == [False, False]
