@@ -33,7 +33,7 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
     queries, class_sums = queries[kept], class_sums[kept]
     boxes, scores, weights = boxes[kept], scores[kept], weights[kept]
     is_alone = _is_alone(overlap[:, kept][:, :, kept], weights)
-    apart: BoolArray = is_alone.all(1)
+    since_overlapped = _since_overlapped(is_alone)
     embeddings = window.embeddings[:, queries]
     num_before = len(frames) - len(window.frames)
     return Tracks(
@@ -43,8 +43,8 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
         num_windows=_after_nothing(usable[queries], num_before),
         class_sums=class_sums,
         looks=_looks(weights, is_alone, embeddings),
-        looks_apart=_looks(weights * _since_overlapped(is_alone), is_alone, embeddings),
-        apart=apart,
+        looks_apart=_looks(weights * since_overlapped, is_alone, embeddings),
+        apart=since_overlapped[:, 0],
         motion=Motion.of(boxes, weights, window.frames),
     )
 
