@@ -8,8 +8,8 @@
     python -m benchmarks.peers report --results runs/peers/results.json
 
 Run it in the repository's folder. A finished run is kept in the file of results and not repeated; `--score-again` has
-this revision score the trainings that the work folder still holds. What follows `--` are flags of our `fit`; give such
-a variant a name. The rules are in docs/measurements.md.
+this revision score trainings of others that the work folder still holds. What follows `--` are flags of our `fit`; give
+such a variant a name. The rules are in docs/measurements.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.peers.data import Dataset, mot_dataset, synthetic_dataset
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.processes import REPOSITORY, CommandError, thread_environment
 from benchmarks.peers.report import write_report
-from benchmarks.peers.results import Entry, KeptTraining, ResultsFile, Run, planned
+from benchmarks.peers.results import Entry, KeptTraining, ResultsFile, planned
 from benchmarks.peers.yolo import Yolo, require_ultralytics
 from scene_model.errors import UserError
 from scene_model.metrics.detection import check_extra
@@ -91,23 +91,25 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
     names = [options.name if system == "ours" else YOLO for system in options.systems]
     for run in planned(dataset.name, names, options.minutes, options.seeds):
         settings = settings_of(options, flags, run.system == YOLO)
+        code = circumstances(options.threads)
         folder = work / "runs" / run.folder_name
-        training = KeptTraining(folder)
-        trained = training.read(settings)
+        training = KeptTraining(folder, {**vars(run), "data": dataset.val.parent.name, "settings": settings})
+        trained = training.read(of_revision=None if options.score_again else code["revision"])
         if results.holds(run, settings) and not (options.score_again and trained):
-            print(f"{run.folder_name}: finished before")
+            print(f"{run.folder_name}: finished before" + ", and its training is gone" * options.score_again)
             continue
         print(f"{run.folder_name}: begins at {datetime.now():%H:%M}", flush=True)
         begin = time.perf_counter()
         system = systems[run.system]
-        if not trained:
+        if trained:
+            print(f"  trained by revision {trained['revision']}, ended {trained['finished']}: only scored", flush=True)
+        else:
             shutil.rmtree(folder, ignore_errors=True)
-            trained = system.train(run, dataset, folder)
-            trained |= described(run, options.threads) | {"settings": settings}
-            trained["command"] = trained["command"].replace(f"{REPOSITORY}{os.sep}", "")
-            training.write(trained)
+            done = system.train(run, dataset, folder)
+            done["command"] = done["command"].replace(f"{REPOSITORY}{os.sep}", "")
+            trained = training.write(code | {"finished": now()} | done)
         scores = system.score(run, dataset, folder)
-        results.add(trained | {"scored_by": revision(), "scores": scores})
+        results.add(trained | {"scored": code | {"finished": now()}, "scores": scores})
         write_report(results.entries, results.path)
         said = ", ".join(f"{name} HOTA {fields['HOTA']:.3f}" for name, fields in scores.items())
         print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {said}", flush=True)
@@ -129,22 +131,21 @@ def settings_of(options: argparse.Namespace, flags: Sequence[str], is_yolo: bool
     }
 
 
-def described(run: Run, threads: int) -> Entry:
-    """What an entry says of the run itself and of where it ran."""
+def circumstances(threads: int) -> Entry:
+    """The code and the machine that a training or its scores come from."""
+    git = ("git", "describe", "--always", "--dirty", "--exclude", "*")
+    revision = subprocess.run(git, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
     machine = {
         "threads": threads,
         "cpus": os.cpu_count(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {**vars(run), "revision": revision(), "machine": machine, "finished": moment}
+    return {"revision": revision, "machine": machine}
 
 
-def revision() -> str:
-    """Of this code."""
-    git = ("git", "describe", "--always", "--dirty", "--exclude", "*")
-    return subprocess.run(git, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from benchmarks.peers.scoring import Fields, choose_threshold, score_tracks
 CALIBRATION_STEPS = 36
 """Of two epochs each; those of the second one count."""
 CALIBRATION_MARGIN = 1.05
+"""In reserve: a training that is stopped before its schedule ends is worth less."""
 MAX_VALIDATION_SHARE = 0.2
 GRACE = 1.05
 """A training that takes longer than its budget by this factor is stopped."""
@@ -115,6 +117,7 @@ class Ours:
 
     def _track(self, checkpoint: Path, videos: Path, threshold: float, output: Path) -> float:
         """Writes tracks, and returns the frames per second that `predict` reports."""
+        shutil.rmtree(output, ignore_errors=True)
         command = self._main(
             *("predict", "--ckpt_path", str(checkpoint), "--data.predict_path", str(videos)),
             *("--model.tracking.birth_threshold", str(threshold)),
@@ -128,6 +131,7 @@ class Ours:
 
     def _detection(self, checkpoint: Path, dataset: Dataset, folder: Path) -> Fields:
         """`map` and `map_50` of the network's boxes, by the function that scores those of the peers."""
+        shutil.rmtree(folder, ignore_errors=True)
         command = self._main(
             *("test", "--ckpt_path", str(checkpoint), "--data.test", "datamodules.MOTChallenge"),
             *("--data.test.root", str(dataset.val), f"--data.test.classes={dataset.classes}"),

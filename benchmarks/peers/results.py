@@ -54,28 +54,37 @@ def planned(dataset: str, systems: Sequence[str], minutes: Iterable[float], seed
 
 @dataclass(frozen=True)
 class KeptTraining:
-    """A finished training in the folder of its run: it can be scored again, by other code or after a kill.
+    """A finished training in the folder of its run: after a kill it is only scored, and other code can score it again.
 
     Args:
         folder: of the run.
+        identity: what an entry must say of it.
     """
 
     folder: Path
+    identity: Entry
 
     @property
     def _path(self) -> Path:
         return self.folder / "training.json"
 
-    def read(self, settings: dict[str, Any]) -> Entry | None:
-        """What an entry says of the training, without scores; None if it is not finished or of other settings."""
+    def read(self, of_revision: str | None) -> Entry | None:
+        """What an entry says of the training, without scores; None if it is not finished or another one.
+
+        Args:
+            of_revision: the one that must have trained; None: any.
+        """
         if not self._path.is_file():
             return None
         entry: Entry = json.loads(self._path.read_text())
-        return entry if entry["settings"] == settings else None
+        expected = self.identity | ({} if of_revision is None else {"revision": of_revision})
+        return entry if all(entry.get(name) == value for name, value in expected.items()) else None
 
-    def write(self, entry: Entry) -> None:
-        """Takes a training that is finished."""
+    def write(self, done: Entry) -> Entry:
+        """Takes a training that is finished, and returns what an entry says of it."""
+        entry = self.identity | done
         _write(self._path, entry)
+        return entry
 
 
 class ResultsFile:

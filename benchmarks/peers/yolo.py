@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -103,7 +104,8 @@ class Yolo:
         return scores
 
     def _worker(self, what: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
-        """Has the worker do something, and returns what it reports."""
+        """Has the worker do something, into a new folder, and returns what it reports."""
+        shutil.rmtree(output, ignore_errors=True)
         job = output.with_name(f"{output.name}.job.json")
         job.parent.mkdir(parents=True, exist_ok=True)
         job.write_text(json.dumps({"what": what, "output": str(output), "options": options}))

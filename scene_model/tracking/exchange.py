@@ -15,10 +15,10 @@ _MEETING_IOU = 0.1
 def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig) -> IntArray:
     """Whose identity each track has from now on: int64 ``[M]``, its own nearly always.
 
-    A pair is exchanged if that makes what was seen of both since others were over them more like what was seen of them
-    in all their lives, by more than `config.exchange_margin` in the sum of the cosines, each times the agreement of the
-    classes. Of several such pairs of a track, the best one is. A track that is not seen now, or not by itself, counts
-    for nothing, and one that was never seen by itself before exchanges nothing.
+    A pair is exchanged if that makes what both have looked like since another object was over them more like what they
+    looked like before, by more than `config.exchange_margin` in the sum of the cosines, each times the agreement of the
+    classes. Of several such pairs of a track, the best one is. A track that the window does not show, or not alone at
+    its end, counts for nothing, and one that was never seen alone before exchanges nothing.
 
     Args:
         tracks: M live tracks, before a window.
@@ -29,12 +29,13 @@ def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig
     if config.embedding_weight == 0:
         return np.arange(len(tracks))
     likeness = np.zeros((len(tracks), len(tracks)))
-    now = tracks[rows].looks_apart_after(seen)
-    same = cosine(tracks.looks.embeddings, now.embeddings) * agreement(tracks.class_sums, seen.class_sums)
+    known = tracks.looks
+    known[rows], now = tracks[rows].looks_with(seen)
+    same = cosine(known.embeddings, now.embeddings) * agreement(tracks.class_sums, seen.class_sums)
     likeness[:, rows] = same * (now.weights > 0)
     own = likeness.diagonal()
-    known = tracks.looks.weights > 0
-    gain = np.triu(likeness + likeness.T - own - own[:, None]) * (known & known[:, None])
+    has_looks = known.weights > 0
+    gain = np.triu(likeness + likeness.T - own - own[:, None]) * (has_looks & has_looks[:, None])
     pairs = np.argwhere(gain > config.exchange_margin)
     pairs = pairs[_have_met(tracks, pairs, config.keep_threshold)]
     owner = np.arange(len(tracks))

@@ -42,7 +42,7 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
         score_sums=_after_nothing(scores, num_before),
         num_windows=_after_nothing(usable[queries], num_before),
         class_sums=class_sums,
-        looks=_looks(weights, is_alone, embeddings),
+        looks_before=_looks(weights * ~since_overlapped, is_alone, embeddings),
         looks_apart=_looks(weights * since_overlapped, is_alone, embeddings),
         apart=since_overlapped[:, 0],
         motion=Motion.of(boxes, weights, window.frames),
@@ -50,8 +50,9 @@ def find_tracklets(window: Window, frames: IntArray, config: LinkingConfig) -> T
 
 
 def _is_alone(overlap: FloatArray, weights: FloatArray) -> BoolArray:
-    """Where no other object that is seen overlaps: ``[K, T]``, from the IoU ``[T, K, K]``."""
-    others = overlap * (weights.T > 0)[:, None]
+    """Where an object does not overlap another, both of which are seen: ``[K, T]``, from the IoU ``[T, K, K]``."""
+    seen = weights.T > 0
+    others = overlap * (seen[:, None] & seen[:, :, None])
     others[:, np.arange(len(weights)), np.arange(len(weights))] = 0
     alone: BoolArray = others.max(2, initial=0).T < _MAX_OVERLAP
     return alone

@@ -12,18 +12,18 @@ from scene_model.tracking.motion import Motion
 
 @dataclass
 class Looks(Columns):
-    """What N objects looked like. Averages are kept as sums here too.
+    """What N objects looked like in some frames.
 
     Args:
-        embeddings: ``[N, D]``, of any length, weighted by existence.
-        weights: ``[N]``, existence scores of the frames in which the object was seen with no other one over it.
+        embeddings: ``[N, D]``, of any length: sums over the frames, weighted by existence.
+        weights: ``[N]``, existence scores, summed over the frames in which no other object was over this one.
     """
 
     embeddings: FloatArray
     weights: FloatArray
 
     def plus(self, other: Looks, where: BoolArray | None = None) -> Looks:
-        """These and other looks; given a mask ``[N]``, others of the selected objects alone."""
+        """These looks and others; given a mask ``[N]``, the others count for the selected objects only."""
         share = np.ones(len(other)) if where is None else where.astype(np.float64)
         return Looks(self.embeddings + share[:, None] * other.embeddings, self.weights + share * other.weights)
 
@@ -38,9 +38,9 @@ class Tracks(Columns):
         score_sums: ``[N, F]``, existence scores, summed likewise.
         num_windows: ``[N, F]``, number of these windows.
         class_sums: ``[N, C]``, class probabilities, weighted by existence, of the track's whole life.
-        looks: of N objects, in the track's whole life.
-        looks_apart: since another object was over it last.
-        apart: bool ``[N]``, whether no other object was over it in the last window.
+        looks_before: of N objects, up to when another one was over it last.
+        looks_apart: since then.
+        apart: bool ``[N]``, whether no other object was over it in the last window that shows it.
         motion: of N objects, from the frames in which they were seen last.
     """
 
@@ -49,7 +49,7 @@ class Tracks(Columns):
     score_sums: FloatArray
     num_windows: FloatArray
     class_sums: FloatArray
-    looks: Looks
+    looks_before: Looks
     looks_apart: Looks
     apart: BoolArray
     motion: Motion
@@ -69,6 +69,11 @@ class Tracks(Columns):
         """Mean boxes ``[N, F, 4]``, weighted by existence."""
         return self.weighted_boxes / np.maximum(self.score_sums, np.finfo(np.float64).tiny)[..., None]
 
+    @property
+    def looks(self) -> Looks:
+        """Those of a track's whole life."""
+        return self.looks_before.plus(self.looks_apart)
+
     def shift(self, drop: int, add: int) -> None:
         """Moves the time axis on: forgets its first frames and makes room for new ones."""
         for name in ("weighted_boxes", "score_sums", "num_windows"):
@@ -77,12 +82,13 @@ class Tracks(Columns):
 
     def take_identities(self, owner: IntArray) -> None:
         """Gives each track what is known of who another one, a row of these, is; where it is stays."""
-        for name in ("ids", "class_sums", "looks"):
+        for name in ("ids", "class_sums", "looks_before"):
             setattr(self, name, getattr(self, name)[owner])
 
-    def looks_apart_after(self, seen: Tracks) -> Looks:
-        """`looks_apart` after each track was found in a further window, as the same row of `seen`."""
-        return seen.looks_apart.plus(self.looks_apart, where=seen.apart)
+    def looks_with(self, seen: Tracks) -> tuple[Looks, Looks]:
+        """`looks_before` and `looks_apart` after each was found in a further window, as the same row of `seen`."""
+        before = self.looks_before.plus(seen.looks_before).plus(self.looks_apart, where=~seen.apart)
+        return before, seen.looks_apart.plus(self.looks_apart, where=seen.apart)
 
     def continued_by(self, seen: Tracks, frames: IntArray, keep_threshold: float) -> Tracks:
         """The tracks after each was found in a further window, as the same row of `seen`."""
@@ -92,8 +98,7 @@ class Tracks(Columns):
             self.score_sums + seen.score_sums,
             self.num_windows + seen.num_windows,
             self.class_sums + seen.class_sums,
-            self.looks.plus(seen.looks),
-            self.looks_apart_after(seen),
+            *self.looks_with(seen),
             seen.apart,
             self.motion,
         )

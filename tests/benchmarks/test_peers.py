@@ -171,12 +171,15 @@ def test_a_run_that_is_killed_leaves_the_results_as_they_were(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == [results.path]
 
 
-def test_a_training_is_known_by_its_settings(tmp_path):
-    training = KeptTraining(tmp_path)
-    assert training.read({"threads": 2}) is None
-    training.write({"settings": {"threads": 2}, "real_minutes": 9.5})
-    assert training.read({"threads": 2}) == {"settings": {"threads": 2}, "real_minutes": 9.5}
-    assert training.read({"threads": 1}) is None
+def test_a_training_is_known_by_what_it_was(tmp_path):
+    training = KeptTraining(tmp_path, {"seed": 0, "settings": {"threads": 2}})
+    assert training.read(of_revision=None) is None
+    written = training.write({"revision": "abc", "real_minutes": 9.5})
+    assert written == {"seed": 0, "settings": {"threads": 2}, "revision": "abc", "real_minutes": 9.5}
+    assert training.read(of_revision=None) == training.read(of_revision="abc") == written
+    assert training.read(of_revision="def") is None
+    for other in ({"seed": 1, "settings": {"threads": 2}}, {"seed": 0, "settings": {"threads": 1}}):
+        assert KeptTraining(tmp_path, other).read(of_revision=None) is None
 
 
 class Trained:
@@ -197,6 +200,7 @@ class Trained:
 
 
 def test_what_was_trained_is_only_scored_after_a_kill_and_on_demand(sequence, tmp_path, monkeypatch):
+    pytest.importorskip("faster_coco_eval")
     system = Trained(hota=None)
     monkeypatch.setattr(command, "Ours", lambda *_: system)
     ranges = ["--train-frames", "1", "4", "--tune-frames", "5", "7", "--val-frames", "8", "10"]
@@ -209,9 +213,18 @@ def test_what_was_trained_is_only_scored_after_a_kill_and_on_demand(sequence, tm
         assert command.main([*arguments, *options]) == 0
         [entry_] = ResultsFile(tmp_path / "results.json").entries
         assert (entry_["scores"]["ours"]["HOTA"], system.trainings) == (expected, 1)
-    shutil.rmtree(tmp_path / "work")
-    assert command.main([*arguments, "--score-again"]) == 0
+    monkeypatch.setattr(command, "circumstances", lambda threads: {"revision": "another", "machine": {}})
+    other_results = [*arguments[:-1], str(tmp_path / "others.json")]
+    assert command.main([*other_results, "--score-again"]) == 0
     assert system.trainings == 1
+    (tmp_path / "others.json").unlink()
+    assert command.main(other_results) == 0
+    assert system.trainings == 2
+    shutil.rmtree(tmp_path / "work")
+    system.hota = 0.9
+    assert command.main([*arguments, "--score-again"]) == 0
+    assert system.trainings == 2
+    assert ResultsFile(tmp_path / "results.json").entries[0]["scores"]["ours"]["HOTA"] == 0.5
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
@@ -324,6 +337,10 @@ def test_minutes_of_training_are_those_between_two_files(tmp_path):
     assert minutes_between(tmp_path / "a", tmp_path / "b") == pytest.approx(1.5)
 
 
+def score_fields(entry):
+    return [{**fields, "frames_per_second": None} for fields in entry["scores"].values()]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not is_installed(), reason='needs ultralytics: pip install -e ".[benchmarks]"')
 def test_the_whole_comparison_within_seconds(tmp_path):
@@ -331,7 +348,14 @@ def test_the_whole_comparison_within_seconds(tmp_path):
     arguments += ["--work", str(tmp_path), "--results", str(tmp_path / "results.json"), "--threads", "1"]
     flags = ["--model.backbone.name", "mobilenet_v3_small", "--model.decoder.num_layers", "1"]
     assert command.main([*arguments, "--", *flags, "--model.encoder.channels", "32"]) == 0
-    entries = ResultsFile(tmp_path / "results.json").entries
+    results = tmp_path / "results.json"
+    weights = next((tmp_path / "runs").glob("*ours*")) / "fit" / "version_0" / "checkpoints" / "last.ckpt"
+    trained = weights.stat().st_mtime_ns
+    before = json.loads(results.read_text())["entries"]
+    assert command.main([*arguments, "--score-again", "--", *flags, "--model.encoder.channels", "32"]) == 0
+    assert weights.stat().st_mtime_ns == trained
+    entries = ResultsFile(results).entries
+    assert [score_fields(entry) for entry in entries] == [score_fields(entry) for entry in before]
     assert [sorted(entry["scores"]) for entry in entries] == [["ours"], ["YOLO11n + BoT-SORT", "YOLO11n + ByteTrack"]]
     for entry_ in entries:
         for scores in entry_["scores"].values():

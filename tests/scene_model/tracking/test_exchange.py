@@ -211,3 +211,42 @@ def test_looks_apart_begin_where_another_was_over_it_last():
     np.testing.assert_allclose(tracklets[first].looks.weights, 1.5)
     np.testing.assert_allclose(tracklets[first].looks_apart.weights, 1.0)
     np.testing.assert_allclose(tracklets[first].looks_apart.embeddings, 0.5 * (5 + 7))
+
+
+def test_boxes_of_frames_in_which_an_object_is_not_seen_are_no_meeting():
+    boxes = np.tile([0.3, 0.5, 0.1, 0.1], (2, 2, 1))
+    boxes[0, 1, 0] = 0.7
+    scores = np.array([[0.9, 0.9], [0.9, 0.1]])
+    window = Window(np.arange(2), boxes, scores, np.ones((2, 2, 1)), np.ones((2, 2, 1)))
+    assert find_tracklets(window, window.frames, LinkingConfig()).apart.tolist() == [True, True]
+
+
+def test_all_looks_since_the_meeting_count_not_those_of_a_window():
+    """Two windows apart show who is who; a later one that deceives is outweighed."""
+    video = crossing()
+    windows = [
+        replace(
+            window, embeddings=window.embeddings[:, ::-1] if window.frames[0] == CROSSING + 6 else window.embeddings
+        )
+        for window in confused(video)
+    ]
+    rows = link(windows, LinkingConfig(exchange_margin=0.1))
+    assert ends_as_it_began(video, rows) == [True, True]
+    assert len({int(track_of(video, rows, 0, frame)) for frame in range(CROSSING + 4, 40)}) == 1
+
+
+def test_an_identity_keeps_no_looks_of_whom_it_was_taken_for():
+    tracklets = find_tracklets(
+        Window(
+            np.arange(1),
+            np.array([[[0.3, 0.5, 0.1, 0.1], [0.7, 0.5, 0.1, 0.1]]]),
+            np.full((1, 2), 0.9),
+            np.ones((1, 2, 1)),
+            np.eye(2)[None],
+        ),
+        np.arange(1),
+        LinkingConfig(),
+    )
+    known = replace(tracklets, looks_before=tracklets.looks_apart[np.array([1, 0])])
+    known.take_identities(np.array([1, 0]))
+    np.testing.assert_array_equal(known.looks_before.embeddings, known.looks_apart.embeddings)
