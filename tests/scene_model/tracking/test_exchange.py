@@ -7,7 +7,9 @@ import pytest
 from linking_cases import link, straight
 
 from scene_model.tracking import LinkingConfig, Window
+from scene_model.tracking.exchange import exchange
 from scene_model.tracking.tracklets import find_tracklets
+from scene_model.tracking.tracks import Looks
 
 LOOKS = np.array([[1.0, 0.0, 0.3], [0.0, 1.0, 0.3]])
 CROSSING = 20
@@ -250,3 +252,18 @@ def test_an_identity_keeps_no_looks_of_whom_it_was_taken_for():
     known = replace(tracklets, looks_before=tracklets.looks_apart[np.array([1, 0])])
     known.take_identities(np.array([1, 0]))
     np.testing.assert_array_equal(known.looks_before.embeddings, known.looks_apart.embeddings)
+
+
+def test_looks_since_the_meeting_are_not_held_against_themselves():
+    """Short lives before it, and an exchange that was overlooked for long."""
+    scores, config = np.array([[0.9, 0.8]]), LinkingConfig()
+
+    def shown(distance):
+        boxes = np.array([[[0.3, 0.5, 0.1, 0.1], [0.3 + distance, 0.5, 0.1, 0.1]]])
+        window = Window(np.array([0]), boxes, scores, np.ones((1, 2, 1)), LOOKS[None, ::-1])
+        return find_tracklets(window, window.frames, config)
+
+    seen = shown(distance=0.5)
+    long = Looks(20 * seen.looks_apart.embeddings, 20 * seen.looks_apart.weights)
+    tracks = replace(shown(distance=0.05), looks_before=Looks(LOOKS, np.ones(2)), looks_apart=long)
+    assert exchange(tracks, seen, np.arange(2), config).tolist() == [1, 0]
