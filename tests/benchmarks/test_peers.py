@@ -337,10 +337,6 @@ def test_minutes_of_training_are_those_between_two_files(tmp_path):
     assert minutes_between(tmp_path / "a", tmp_path / "b") == pytest.approx(1.5)
 
 
-def score_fields(entry):
-    return [{**fields, "frames_per_second": None} for fields in entry["scores"].values()]
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not is_installed(), reason='needs ultralytics: pip install -e ".[benchmarks]"')
 def test_the_whole_comparison_within_seconds(tmp_path):
@@ -348,14 +344,7 @@ def test_the_whole_comparison_within_seconds(tmp_path):
     arguments += ["--work", str(tmp_path), "--results", str(tmp_path / "results.json"), "--threads", "1"]
     flags = ["--model.backbone.name", "mobilenet_v3_small", "--model.decoder.num_layers", "1"]
     assert command.main([*arguments, "--", *flags, "--model.encoder.channels", "32"]) == 0
-    results = tmp_path / "results.json"
-    weights = next((tmp_path / "runs").glob("*ours*")) / "fit" / "version_0" / "checkpoints" / "last.ckpt"
-    trained = weights.stat().st_mtime_ns
-    before = json.loads(results.read_text())["entries"]
-    assert command.main([*arguments, "--score-again", "--", *flags, "--model.encoder.channels", "32"]) == 0
-    assert weights.stat().st_mtime_ns == trained
-    entries = ResultsFile(results).entries
-    assert [score_fields(entry) for entry in entries] == [score_fields(entry) for entry in before]
+    entries = ResultsFile(tmp_path / "results.json").entries
     assert [sorted(entry["scores"]) for entry in entries] == [["ours"], ["YOLO11n + BoT-SORT", "YOLO11n + ByteTrack"]]
     for entry_ in entries:
         for scores in entry_["scores"].values():
