@@ -96,7 +96,7 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
         training = KeptTraining(folder, {**vars(run), "data": dataset.val.parent.name, "settings": settings})
         trained = training.read(of_revision=None if options.score_again else code["revision"])
         if results.holds(run, settings) and not (options.score_again and trained):
-            print(f"{run.folder_name}: finished before" + ", and its training is gone" * options.score_again)
+            print(f"{run.folder_name}: finished before{', and its training is gone' if options.score_again else ''}")
             continue
         print(f"{run.folder_name}: begins at {datetime.now():%H:%M}", flush=True)
         begin = time.perf_counter()
@@ -105,9 +105,7 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
             print(f"  trained by revision {trained['revision']}, ended {trained['finished']}: only scored", flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-            done = system.train(run, dataset, folder)
-            done["command"] = done["command"].replace(f"{REPOSITORY}{os.sep}", "")
-            trained = training.write(code | {"finished": now()} | done)
+            trained = training.write(code | system.train(run, dataset, folder) | {"finished": now()})
         scores = system.score(run, dataset, folder)
         results.add(trained | {"scored": code | {"finished": now()}, "scores": scores})
         write_report(results.entries, results.path)
@@ -145,6 +143,7 @@ def circumstances(threads: int) -> Entry:
 
 
 def now() -> str:
+    """The moment, in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 

@@ -16,7 +16,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.peers.data import Dataset
-from benchmarks.peers.processes import minutes_between, run, run_limited
+from benchmarks.peers.processes import minutes_between, run, run_limited, within_repository
 from benchmarks.peers.results import Run
 from benchmarks.peers.scoring import Fields, choose_threshold, score_tracks
 
@@ -83,7 +83,7 @@ class Ours:
                 "seconds_per_step": step_seconds,
                 "seconds_per_validation": validation_seconds,
             },
-            "command": " ".join(command[1:]),
+            "command": within_repository(" ".join(command[1:])),
         }
 
     def _calibrate(self, flags: Sequence[str], batch_size: int, folder: Path) -> tuple[float, float]:

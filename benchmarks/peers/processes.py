@@ -23,6 +23,11 @@ def thread_environment(threads: int, extra: Mapping[str, str] | None = None) -> 
     return os.environ | dict.fromkeys(names, str(threads)) | dict(extra or {})
 
 
+def within_repository(text: str) -> str:
+    """A text whose paths begin in the repository, so that it can be published."""
+    return text.replace(f"{REPOSITORY}{os.sep}", "")
+
+
 def run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> str:
     """Runs a command in the repository and returns what it printed, which a log file keeps.
 

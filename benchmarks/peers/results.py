@@ -1,4 +1,4 @@
-"""The file of finished runs, which is why no run is repeated."""
+"""What is kept of runs, which is why none is repeated: trainings in their folders, scores in one file."""
 
 from __future__ import annotations
 

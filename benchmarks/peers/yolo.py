@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.data import Dataset
-from benchmarks.peers.processes import minutes_between, run
+from benchmarks.peers.processes import minutes_between, run, within_repository
 from benchmarks.peers.results import Run
 from benchmarks.peers.scoring import GRID, choose_threshold, score_detections, score_tracks
 from scene_model.errors import UserError
@@ -76,11 +76,12 @@ class Yolo:
         # With one epoch its `time` would have no say.
         options |= {"epochs": max(2, round(seconds / epoch_seconds)), "fraction": images, "time": seconds / 3600}
         trained = self._worker("train", folder / "fit", options)
+        call = f"ultralytics {version('ultralytics')}: YOLO('yolo11n.yaml').train(**{options})"
         return {
             "real_minutes": minutes_between(folder / "fit" / "args.yaml", folder / "fit" / "weights" / "last.pt"),
             "ended_by_itself": True,
             "training": trained | {"images": images, "estimated_epochs": options["epochs"]},
-            "command": f"ultralytics {version('ultralytics')}: YOLO('yolo11n.yaml').train(**{options})",
+            "command": within_repository(call),
         }
 
     def score(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, dict[str, Any]]:
