@@ -62,7 +62,7 @@ def _cell(name: str, values: list[float]) -> str:
 
 
 def draw(entries: Sequence[Entry], dataset: str, path: Path) -> None:
-    """Scores against minutes: a line through the medians, a marker for each seed."""
+    """Scores against minutes: a line through the medians, which are dashes, and a dot for each seed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -75,7 +75,8 @@ def draw(entries: Sequence[Entry], dataset: str, path: Path) -> None:
         for number, system in enumerate(systems):
             budgets = sorted(minutes for other, minutes in points if other == system)
             values = [[scores[name] for scores in points[system, minutes]] for minutes in budgets]
-            axis.plot(budgets, [median(seeds) for seeds in values], color=f"C{number}", label=system)
+            medians = [median(seeds) for seeds in values]
+            axis.plot(budgets, medians, marker="_", markersize=18, color=f"C{number}", label=system)
             for minutes, seeds in zip(budgets, values, strict=True):
                 axis.plot([minutes] * len(seeds), seeds, "o", color=f"C{number}", markersize=4, alpha=0.6)
         ticks = sorted({minutes for _, minutes in points})
