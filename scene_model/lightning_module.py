@@ -28,7 +28,7 @@ from scene_model.config import (
 from scene_model.errors import UserError
 from scene_model.heads import BBoxHead, Head
 from scene_model.metrics.clip_identity import ClipIdentity
-from scene_model.network.backbone import weights_to_follow
+from scene_model.network.initial_weights import weights_to_follow
 from scene_model.network.model import build_scene_model
 from scene_model.tracking import LinkingConfig, VideoTracker
 from scene_model.training.denoiser import DinoDenoiser
@@ -51,6 +51,9 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         optimizer: AdamW and Muon.
         scheduler: cosine with warm-up; null keeps the learning rate constant.
         tracking: how the windows of a video are linked, in test and predict.
+        weights: checkpoint of an earlier run to start from, with a schedule of its own; null: none. The backbone must
+            be the same; other parts that do not fit, such as the scores of other classes, start anew. Not read where
+            a checkpoint of this run is given, by ``--ckpt_path``.
         num_classes: number of classes; linked from the data on the command line.
         class_names: their names; linked from the data.
         mean: of the frames' channels, in [0, 1], for showing pictures; linked from the data.
@@ -75,6 +78,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(),
         scheduler: SchedulerConfig | None = SchedulerConfig(),
         tracking: LinkingConfig = LinkingConfig(),
+        weights: str | None = None,
         num_classes: int = 1,
         class_names: list[str] | None = None,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
@@ -100,7 +104,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         if len(self.class_names) != num_classes:
             raise UserError(f"model.class_names: expected {num_classes} names, got {self.class_names}")
         self.compile_model = compile
-        self.model = build_scene_model(self.config, debug)
+        self.model = build_scene_model(self.config, debug, weights)
         self.head_adapter = HeadAdapter(self.config)
         self.denoiser = DinoDenoiser(denoiser, num_classes)
         self.metric_state = ClipIdentity()
@@ -111,7 +115,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> SceneModelLightningModule:
-        """Lightning's, without reading the backbone's initial weights, which the checkpoint replaces."""
+        """Lightning's, without reading initial weights, which the checkpoint replaces."""
         with weights_to_follow():
             return super().load_from_checkpoint(*args, **kwargs)
 

@@ -1,5 +1,6 @@
 """Options and weights that come from checkpoints: defaults < checkpoint < config files, left to right < flags."""
 
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -152,3 +153,26 @@ def test_a_module_built_in_python_trains_and_loads(in_tmp):
     cli = main(["validate", "--ckpt_path", "saved/last.ckpt", *flags, *DRY])
     assert cli.model.config == module.config
     assert cli.datamodule.image_size == (64, 64)
+
+
+def test_a_training_starts_from_the_weights_of_another(trained, small, in_tmp):
+    """With steps, epochs and schedule of its own; a resumed one needs the file no more."""
+    weights = shutil.copy(trained / "checkpoints/best.ckpt", in_tmp / "earlier.ckpt")
+    still = ["--model.optimizer.lr", "1e-12", "--model.optimizer.weight_decay", "0"]
+    main(["fit", *small, *still, "--model.weights", str(weights)])
+    started, earlier = (
+        torch.load(path, weights_only=True) for path in (in_tmp / "runs/version_0/checkpoints/last.ckpt", weights)
+    )
+    assert (started["epoch"], started["global_step"]) == (0, 2)
+    for name, tensor in earlier["state_dict"].items():
+        torch.testing.assert_close(started["state_dict"][name], tensor, msg=name)
+
+    weights.unlink()
+    cli = main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"])
+    assert cli.trainer.global_step == 4
+
+
+def test_weights_that_cannot_be_used_are_said_before_anything_is_written(rejected, small):
+    assert rejected("fit", *small, "--model.weights", "missing.ckpt").startswith(
+        "model.weights: missing.ckpt is no readable"
+    )

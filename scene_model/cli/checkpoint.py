@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from scene_model.cli.config_file import read_config
 from scene_model.errors import UserError
 from scene_model.heads import Head
+from scene_model.intact_loading import load_intact
 
 
 def newest_last(root: Path) -> Path | None:
@@ -33,7 +32,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not os.path.isfile(path):  # which also takes what can be no path
         raise UserError(f"--ckpt_path: there is no file {path}")
     try:
-        checkpoint = _load_intact(path)
+        checkpoint = load_intact(path)
     except Exception as error:  # torch.load fails in as many ways as files can be broken
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"--ckpt_path: {path} is damaged or no checkpoint ({reason.rstrip('.')})"
@@ -46,23 +45,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _load_intact(path: Path) -> Any:
-    """Load a file once its checksums have shown that every byte is as it was written, which torch does not look at."""
-    if not path.stat().st_size:
-        raise ValueError("the file is empty")
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged:
-        raise ValueError(f"the checksum of {damaged} is wrong")
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-
 def _way_back(path: Path) -> str:
     """What to do about a damaged checkpoint; nothing where no other one lies beside it."""
     others = [other for other in path.parent.glob("*.ckpt") if other != path]
     for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
         try:
-            step = _load_intact(other)["global_step"]
+            step = load_intact(other)["global_step"]
         except Exception:
             continue
         again = f"to go on from there: cp {other} {path}" if path.name == "last.ckpt" else "it can be used instead"

@@ -24,7 +24,7 @@ from scene_model.cli.run_logs import LogPosition, run_loggers
 from scene_model.cli.stop_signals import StopAtBatchEnd
 from scene_model.cli.summary import summary
 from scene_model.errors import UserError
-from scene_model.network.backbone import weights_to_follow
+from scene_model.network.initial_weights import weights_to_follow
 
 _DEFAULTS = {
     "predict": {"return_predictions": False},  # else all outputs of a video would stay in memory
@@ -140,7 +140,7 @@ class CheckpointCLI(CheckpointParsing):
             path = Path(self._get(self.config, "ckpt_path"))
             check_fit(self.checkpoint, path, self.model, list(self.datamodule.class_names))
             self.checkpoint = None
-        elif self.subcommand != "fit":
+        elif self.subcommand != "fit" and not self._get(self.config, "model.weights"):
             rank_zero_warn(f"{self.subcommand} without --ckpt_path: the weights are those of an untrained model")
 
     def _check_parts(self, trainer: Trainer, folder: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import cast
 
@@ -16,20 +14,10 @@ from torchvision.ops import FrozenBatchNorm2d, StochasticDepth
 
 from scene_model.config import BackboneConfig
 from scene_model.errors import UserError
+from scene_model.network.initial_weights import are_read, read_tensors
 
 STRIDES = (8, 16, 32)
 _PROBE_SIZE = 64
-_reads_weights = ContextVar("_reads_weights", default=True)
-
-
-@contextmanager
-def weights_to_follow() -> Iterator[None]:
-    """Build backbones without reading initial weights: those of a checkpoint will replace them."""
-    token = _reads_weights.set(False)
-    try:
-        yield
-    finally:
-        _reads_weights.reset(token)
 
 
 class Backbone(nn.Module):
@@ -67,7 +55,7 @@ def build_backbone(config: BackboneConfig, gradient_checkpointing: bool = False)
     """
     model = _torchvision_model(config)
     from_scratch = config.weights is None
-    if not from_scratch and _reads_weights.get() and Path(cast(str, config.weights)).is_file():
+    if not from_scratch and are_read() and Path(cast(str, config.weights)).is_file():
         _load_file(model, config)
     _replace_batch_norm(model, _group_norm if from_scratch else _frozen_batch_norm)
     if from_scratch:
@@ -83,7 +71,7 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
     if config.name not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(f"model.backbone.name: torchvision has no classification model named {config.name!r}")
     weights = config.weights
-    if weights is None or not _reads_weights.get() or Path(weights).is_file():
+    if weights is None or not are_read() or Path(weights).is_file():
         return cast(nn.Module, torchvision.models.get_model(config.name, weights=None))
     names = [entry.name for entry in torchvision.models.get_model_weights(config.name)] + ["DEFAULT"]
     if weights not in names:
@@ -93,13 +81,7 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
 
 def _load_file(model: nn.Module, config: BackboneConfig) -> None:
     """Load a state dict with torchvision's names; a missing classifier is no loss."""
-    try:
-        state = torch.load(cast(str, config.weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load fails in as many ways as files can be broken
-        reason = str(error).splitlines()[0]
-        raise UserError(f"model.backbone.weights: {config.weights} is no readable state dict ({reason})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"model.backbone.weights: {config.weights} does not hold a state dict of tensors")
+    state = read_tensors(cast(str, config.weights), "model.backbone.weights")
     needed = {
         f"{prefix}.{name}": value.shape
         for prefix, part in _trunk_parts(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from scene_model.network.backbone import Backbone, build_backbone
 from scene_model.network.debug import add_checks
 from scene_model.network.decoder import ClipDecoder, Queries
 from scene_model.network.encoder import HybridEncoder
+from scene_model.network.initial_weights import are_read, start_from, weights_to_follow
 from scene_model.network.proposals import ProposalHead, Proposals, select_tokens
 from scene_model.training.denoiser import DenoisingState
 
@@ -121,17 +124,22 @@ class SceneModel(nn.Module):
         return outputs | matching
 
 
-def build_scene_model(config: SceneModelConfig, debug: bool = False) -> SceneModel:
+def build_scene_model(config: SceneModelConfig, debug: bool = False, weights: str | None = None) -> SceneModel:
     """The network of a configuration.
 
     Args:
         config: what to build.
         debug: check shapes, value ranges and finiteness after every stage, and name the first module that broke.
+        weights: checkpoint of an earlier run to start from, backbone included.
 
     Raises:
-        UserError: no backbone can be built as asked.
+        UserError: no backbone can be built as asked, or the weights cannot be used.
     """
-    model = SceneModel(config, build_backbone(config.backbone, config.gradient_checkpointing))
+    starts = weights is not None and are_read()
+    with weights_to_follow() if starts else nullcontext():
+        model = SceneModel(config, build_backbone(config.backbone, config.gradient_checkpointing))
+    if weights is not None and starts:
+        start_from(model, weights)
     model = model.to(memory_format=torch.channels_last)  # the layout that convolutions are fastest in
     if debug:
         add_checks(model)
