@@ -52,8 +52,8 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         scheduler: cosine with warm-up; null keeps the learning rate constant.
         tracking: how the windows of a video are linked, in test and predict.
         weights: checkpoint of an earlier run to start from, with a schedule of its own; null: none. The backbone must
-            be the same; other parts that do not fit, such as the scores of other classes, start anew. Not read where
-            a checkpoint of this run is given, by ``--ckpt_path``.
+            be the same (`backbone.weights` null or not, and not read); other parts that do not fit, such as the scores
+            of more classes, start anew. Not read where ``--ckpt_path`` gives the weights.
         num_classes: number of classes; linked from the data on the command line.
         class_names: their names; linked from the data.
         mean: of the frames' channels, in [0, 1], for showing pictures; linked from the data.

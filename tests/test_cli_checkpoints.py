@@ -1,6 +1,7 @@
 """Options and weights that come from checkpoints: defaults < checkpoint < config files, left to right < flags."""
 
 import shutil
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -168,8 +169,12 @@ def test_a_training_starts_from_the_weights_of_another(trained, small, in_tmp):
         torch.testing.assert_close(started["state_dict"][name], tensor, msg=name)
 
     weights.unlink()
-    cli = main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*is not read")
+        cli = main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"])
     assert cli.trainer.global_step == 4
+    with pytest.warns(UserWarning, match=r"model\.weights is not read: .*last\.ckpt"):
+        main(["fit", "--ckpt_path", "last", "--model.weights", "other.ckpt", "--trainer.max_epochs", "3"])
 
 
 def test_weights_that_cannot_be_used_are_said_before_anything_is_written(rejected, small):

@@ -182,5 +182,5 @@ def test_a_sequence_shorter_than_a_clip_is_a_warning(small, in_tmp):
 
 
 def test_validating_without_a_checkpoint_is_a_warning(small, in_tmp):
-    with pytest.warns(UserWarning, match="the weights are those of an untrained model"):
+    with pytest.warns(UserWarning, match="the weights are those that a training would start from"):
         main(["validate", *small, "--trainer.fast_dev_run", "true"])

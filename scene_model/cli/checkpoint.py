@@ -8,12 +8,13 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from scene_model.cli.config_file import read_config
 from scene_model.errors import UserError
 from scene_model.heads import Head
 from scene_model.intact_loading import load_intact
+from scene_model.network.initial_weights import is_alike
 
 
 def newest_last(root: Path) -> Path | None:
@@ -104,7 +105,7 @@ def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class
             f"--ckpt_path: {path} was trained for the classes {list(saved_names)}, but the data has {class_names}"
         )
     saved, own = checkpoint["state_dict"], model.state_dict()
-    wrong = sorted(saved.keys() ^ own.keys()) or [name for name in own if not _is_alike(saved[name], own[name])]
+    wrong = sorted(saved.keys() ^ own.keys()) or [name for name in own if not is_alike(saved[name], own[name])]
     if wrong:
         raise UserError(
             f"--ckpt_path: {path} does not fit the model: {len(wrong)} tensors are missing, unknown or of another "
@@ -116,10 +117,3 @@ def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class
             f"--ckpt_path: {path} holds numbers that are not finite in {len(broken)} tensors, such as {broken[0]!r}: "
             "its training had gone wrong, take an earlier checkpoint"
         )
-
-
-def _is_alike(saved: Any, own: Tensor) -> bool:
-    """Whether what a checkpoint holds under a tensor's name can be copied into it."""
-    if not isinstance(saved, Tensor) or saved.layout != own.layout:
-        return False
-    return saved.shape == own.shape and saved.is_floating_point() == own.is_floating_point()

@@ -138,10 +138,17 @@ class CheckpointCLI(CheckpointParsing):
             self.datamodule.check(self.subcommand)
         if self.checkpoint:
             path = Path(self._get(self.config, "ckpt_path"))
+            if self._get(self.config, "model.weights") not in (
+                None,
+                self.checkpoint["hyper_parameters"].get("weights"),
+            ):
+                rank_zero_warn(f"model.weights is not read: the weights are those of {path}")
             check_fit(self.checkpoint, path, self.model, list(self.datamodule.class_names))
             self.checkpoint = None
-        elif self.subcommand != "fit" and not self._get(self.config, "model.weights"):
-            rank_zero_warn(f"{self.subcommand} without --ckpt_path: the weights are those of an untrained model")
+        elif self.subcommand != "fit":
+            rank_zero_warn(
+                f"{self.subcommand} without --ckpt_path: the weights are those that a training would start from"
+            )
 
     def _check_parts(self, trainer: Trainer, folder: Path) -> None:
         check_ranks(trainer)

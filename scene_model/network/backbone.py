@@ -81,7 +81,7 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
 
 def _load_file(model: nn.Module, config: BackboneConfig) -> None:
     """Load a state dict with torchvision's names; a missing classifier is no loss."""
-    state = read_tensors(cast(str, config.weights), "model.backbone.weights")
+    state = read_tensors(Path(cast(str, config.weights)), "model.backbone.weights")
     needed = {
         f"{prefix}.{name}": value.shape
         for prefix, part in _trunk_parts(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -31,11 +31,11 @@ def weights_to_follow() -> Iterator[None]:
 
 
 def are_read() -> bool:
-    """Whether networks are built with their initial weights."""
+    """Whether networks that are built now read their initial weights."""
     return _are_read.get()
 
 
-def read_tensors(path: str, option: str, key: str | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, option: str, key: str | None = None) -> dict[str, Tensor]:
     """The tensors of a file by name.
 
     Args:
@@ -48,45 +48,66 @@ def read_tensors(path: str, option: str, key: str | None = None) -> dict[str, Te
     """
     try:
         is_archive = zipfile.is_zipfile(path)
-        content: Any = load_intact(Path(path)) if is_archive else torch.load(path, "cpu", weights_only=True)
+        content: Any = load_intact(path) if is_archive else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch.load fails in as many ways as files can be broken
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{option}: {path} is no readable state dict ({reason})") from error
     tensors = content if key is None else content.get(key) if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not isinstance(tensors, dict) or not all(_is_dense(name, value) for name, value in tensors.items()):
         raise UserError(f"{option}: {path} does not hold a state dict of tensors" + (f" as {key!r}" if key else ""))
     return tensors
 
 
-def start_from(model: nn.Module, path: str) -> None:
+def start_from(model: nn.Module, weights: str) -> None:
     """Give a `SceneModel` the weights of an earlier run's checkpoint.
 
-    The backbone must be the same. What else has another name or shape there, such as the scores of other classes or a
-    new head, keeps its own start, and a warning says so.
+    The backbone must be the same. What else has another name or shape there, such as the scores of more or fewer
+    classes, keeps its own start, and a warning says so.
 
     Raises:
         UserError: the file is no checkpoint, or one of another backbone.
     """
+    path = Path(weights).expanduser()
     saved = {name.removeprefix("model."): value for name, value in read_tensors(path, _OPTION, "state_dict").items()}
     own = model.state_dict()
-    backbone = {name for name in saved.keys() | own.keys() if name.startswith("backbone.")}
-    anew = [name for name in own if not _fits(name, saved, own)]
-    wrong = sorted(backbone - own.keys()) + [name for name in anew if name in backbone]
+    anew = [name for name, tensor in own.items() if name not in saved or not is_alike(saved[name], tensor)]
+    unused = sorted(saved.keys() - own.keys())
+    _check_backbone([name for name in saved if _is_backbone(name)], [*filter(_is_backbone, unused + anew)], path)
+    taken = {name: saved[name].to(own[name].dtype) for name in own if name not in anew}
+    broken = [name for name, tensor in taken.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"{_OPTION}: {path} holds numbers that are not finite, such as in {broken[0]!r}")
+    if anew or unused:
+        parts = ", ".join(sorted({name.split(".")[0] for name in anew + unused}))
+        rank_zero_warn(
+            f"{_OPTION}: {len(anew)} of {len(own)} tensors start anew, since {path} has none of that name and shape, "
+            f"and {len(unused)} of its own are not used ({parts}); options that change the network do not come along"
+        )
+    model.load_state_dict(taken, strict=False)
+
+
+def is_alike(saved: Any, own: Tensor) -> bool:
+    """Whether what a checkpoint holds under a tensor's name can be copied into it."""
+    if not isinstance(saved, Tensor) or saved.layout != own.layout:
+        return False
+    return saved.shape == own.shape and saved.is_floating_point() == own.is_floating_point()
+
+
+def _is_dense(name: Any, value: Any) -> bool:
+    is_tensor = isinstance(name, str) and isinstance(value, Tensor)
+    return is_tensor and value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
+
+
+def _is_backbone(name: str) -> bool:
+    return name.startswith("backbone.")
+
+
+def _check_backbone(saved: list[str], wrong: list[str], path: Path) -> None:
+    """See that every tensor of the backbone fits, and that there is one."""
+    if not saved:
+        raise UserError(f"{_OPTION}: {path} was not written by this program (it holds no tensors of a backbone)")
     if wrong:
         raise UserError(
             f"{_OPTION}: {path} is of another backbone: {len(wrong)} of its tensors are missing, unknown or of another "
             f"shape, such as {wrong[0]!r}; set model.backbone as its run did"
         )
-    broken = [name for name in own if name not in anew and not saved[name].isfinite().all()]
-    if broken:
-        raise UserError(f"{_OPTION}: {path} holds numbers that are not finite, such as in {broken[0]!r}")
-    if anew:
-        rank_zero_warn(
-            f"{_OPTION}: {len(anew)} of {len(own)} tensors start anew, since {path} has none of that name and shape, "
-            f"such as {anew[0]!r}"
-        )
-    model.load_state_dict({name: saved[name] for name in own if name not in anew}, strict=False)
-
-
-def _fits(name: str, saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    return name in saved and saved[name].shape == own[name].shape

@@ -130,16 +130,16 @@ def build_scene_model(config: SceneModelConfig, debug: bool = False, weights: st
     Args:
         config: what to build.
         debug: check shapes, value ranges and finiteness after every stage, and name the first module that broke.
-        weights: checkpoint of an earlier run to start from, backbone included.
+        weights: checkpoint of an earlier run to start from, backbone included, whose own weights are not read then.
 
     Raises:
         UserError: no backbone can be built as asked, or the weights cannot be used.
     """
-    starts = weights is not None and are_read()
-    with weights_to_follow() if starts else nullcontext():
+    start = weights if are_read() else None
+    with nullcontext() if start is None else weights_to_follow():
         model = SceneModel(config, build_backbone(config.backbone, config.gradient_checkpointing))
-    if weights is not None and starts:
-        start_from(model, weights)
+    if start is not None:
+        start_from(model, start)
     model = model.to(memory_format=torch.channels_last)  # the layout that convolutions are fastest in
     if debug:
         add_checks(model)
