@@ -15,8 +15,8 @@ from datamodules import SceneDataModule
 from scene_model import SceneModelLightningModule
 
 
-def configured(paths: Sequence[str]) -> tuple[SceneModelLightningModule, SceneDataModule]:
-    """The module and the data of config files, later ones over earlier ones."""
+def configured(paths: Sequence[str], root: str | None = None) -> tuple[SceneModelLightningModule, SceneDataModule]:
+    """The module and the data of config files, later ones over earlier ones; `root` is that of a source of files."""
     parser = ArgumentParser()
     parser.add_class_arguments(SceneDataModule, "data")
     parser.add_class_arguments(SceneModelLightningModule, "model")
@@ -24,6 +24,9 @@ def configured(paths: Sequence[str]) -> tuple[SceneModelLightningModule, SceneDa
     content: dict[str, Any] = {}
     for path in paths:
         _merge(content, yaml.safe_load(Path(path).read_text()))
+    if root:
+        for part in ("train", "val"):
+            content["data"][part]["init_args"]["root"] = root
     built = parser.instantiate_classes(parser.parse_object({key: content.get(key, {}) for key in ("model", "data")}))
     return built.model, built.data
 

@@ -1,6 +1,7 @@
 """Where the time of a training step goes, by part.
 
-    python benchmarks/step_time.py config/base.yaml [config/mot.yaml ...] [--steps 30]
+    python benchmarks/step_time.py config/base.yaml
+    python benchmarks/step_time.py config/base.yaml config/mot.yaml --root PETS09-S2L1 --steps 12
 
 Medians over the steps after a warm-up. Nothing else should run on the machine.
 """
@@ -96,8 +97,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+")
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--root", help="the MOTChallenge folder that config/mot.yaml leaves open")
     options = parser.parse_args()
-    module, data = configured(options.configs)
+    module, data = configured(options.configs, options.root)
     clock = measure(module.train(), data, options.steps)
     whole = statistics.median(clock.steps["whole step"])
     print(f"{torch.get_num_threads()} threads, median of {options.steps} steps")
