@@ -138,10 +138,8 @@ class CheckpointCLI(CheckpointParsing):
             self.datamodule.check(self.subcommand)
         if self.checkpoint:
             path = Path(self._get(self.config, "ckpt_path"))
-            if self._get(self.config, "model.weights") not in (
-                None,
-                self.checkpoint["hyper_parameters"].get("weights"),
-            ):
+            weights = self._get(self.config, "model.weights")
+            if weights and weights != self.checkpoint["hyper_parameters"].get("weights"):
                 rank_zero_warn(f"model.weights is not read: the weights are those of {path}")
             check_fit(self.checkpoint, path, self.model, list(self.datamodule.class_names))
             self.checkpoint = None

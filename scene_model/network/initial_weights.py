@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -72,7 +72,7 @@ def start_from(model: nn.Module, weights: str) -> None:
     own = model.state_dict()
     anew = [name for name, tensor in own.items() if name not in saved or not is_alike(saved[name], tensor)]
     unused = sorted(saved.keys() - own.keys())
-    _check_backbone([name for name in saved if _is_backbone(name)], [*filter(_is_backbone, unused + anew)], path)
+    _check_backbone(saved, unused + anew, path)
     taken = {name: saved[name].to(own[name].dtype) for name in own if name not in anew}
     broken = [name for name, tensor in taken.items() if not tensor.isfinite().all()]
     if broken:
@@ -98,16 +98,17 @@ def _is_dense(name: Any, value: Any) -> bool:
     return is_tensor and value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
 
 
-def _is_backbone(name: str) -> bool:
-    return name.startswith("backbone.")
-
-
-def _check_backbone(saved: list[str], wrong: list[str], path: Path) -> None:
-    """See that every tensor of the backbone fits, and that there is one."""
-    if not saved:
+def _check_backbone(saved: Iterable[str], unfit: Iterable[str], path: Path) -> None:
+    """See that there is a backbone, and that none of its tensors is among those that do not fit."""
+    if not any(map(_is_of_backbone, saved)):
         raise UserError(f"{_OPTION}: {path} was not written by this program (it holds no tensors of a backbone)")
+    wrong = [name for name in unfit if _is_of_backbone(name)]
     if wrong:
         raise UserError(
             f"{_OPTION}: {path} is of another backbone: {len(wrong)} of its tensors are missing, unknown or of another "
             f"shape, such as {wrong[0]!r}; set model.backbone as its run did"
         )
+
+
+def _is_of_backbone(name: str) -> bool:
+    return name.startswith("backbone.")
