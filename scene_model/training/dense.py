@@ -36,7 +36,8 @@ def dense_losses(
         topk: tokens assigned to each object in each frame.
 
     Returns:
-        ``exist``, ``l1``, ``giou``, ``cls``; the assigned tokens of an object weigh at most its best IoU each.
+        ``exist``, ``l1``, ``giou``, ``cls``; the assigned tokens of an object weigh at most its best IoU each, or 0.1
+        where that is less.
     """
     truth = targets.boxes.transpose(1, 2)  # [B, T, N, 4]
     present, ignore = targets.present.transpose(1, 2), targets.ignore.transpose(1, 2)

@@ -69,7 +69,7 @@ class HeadAdapter:
             if dn_state is not None:
                 terms = extended(terms, self._denoising_terms(outputs, packed, real, dn_state.to(device)))
             num_targets = packed.present.sum()
-            norm = _mean_over_ranks(num_targets.float()).clamp(min=1)
+            norm = _divisor(num_targets.float())
             losses = {name: term / norm for name, term in terms.items()}
             total = torch.stack(list(losses.values())).sum()
             return extended(losses, {"total": total, "num_targets": num_targets} | self._count(outputs, final))
@@ -120,11 +120,11 @@ class HeadAdapter:
     def _denoising_terms(
         self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor, state: DenoisingState
     ) -> dict[str, Tensor]:
-        num_layers = len(outputs["dn_boxes"])
-        filled = (state.group > 0)[:, None].expand(-1, real.shape[1], -1)
+        boxes = outputs["dn_boxes"].detach()
+        num_layers = len(boxes)
+        counted_without = ((state.group > 0)[:, None] & ~_on_ignored(boxes, packed)).flatten(0, 1)
         targets = assign_targets(
-            packed.repeat(num_layers),
-            *(x.repeat(num_layers, *[1] * (x.ndim - 1)) for x in (state.objects, filled, real)),
+            packed.repeat(num_layers), state.objects.repeat(num_layers, 1), counted_without, real.repeat(num_layers, 1)
         )
         share = self.weights.denoising / state.num_groups.clamp(min=1)
         terms = self._box_terms(outputs, "dn", targets)
@@ -154,12 +154,14 @@ def _on_ignored(boxes: Tensor, packed: ClipTargets) -> Tensor:
     return ((overlap >= IOU_THRESHOLD) & ignore[:, :, :, None]).any(-1)
 
 
-def _mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a scalar over all ranks: gradients are averaged too, so sums divided by it add up rightly.
+def _divisor(num_targets: Tensor) -> Tensor:
+    """What the sums of a rank are divided by: the targets of all ranks, at least 1, as a mean over the ranks.
 
-    Where there are no gradients, each rank keeps its own: scores are averaged with that weight.
+    Gradients are averaged over the ranks too, so they add up to those of one process with all of the clips. Where
+    there are no gradients, each rank keeps its own number: scores are averaged with that weight.
     """
+    num_ranks = 1
     if torch.is_grad_enabled() and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.SUM)
-        value = value / torch.distributed.get_world_size()
-    return value
+        torch.distributed.all_reduce(num_targets, op=torch.distributed.ReduceOp.SUM)
+        num_ranks = torch.distributed.get_world_size()
+    return num_targets.clamp(min=1) / num_ranks

@@ -31,7 +31,9 @@ class ClipTargets:
 
     def to(self, device: torch.device | str) -> ClipTargets:
         """A copy on a device; `num_objects` stays on the host, where the assignment is solved."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)[:-1]}
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "num_objects"
+        }
         return ClipTargets(**moved, num_objects=self.num_objects)
 
     def repeat(self, times: int) -> ClipTargets:

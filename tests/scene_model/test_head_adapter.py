@@ -160,6 +160,20 @@ def test_padding_adds_nothing_to_any_term():
         torch.testing.assert_close(long[name], value, atol=1e-4, rtol=1e-3)
 
 
+def test_denoising_queries_on_ignored_objects_count_neither_for_nor_against():
+    ignoring = [frame_of([A, B], [1, 2], ignore=[False, True])] * 2
+    state = DinoDenoiser(DenoiserConfig(num_queries=4), 3).make_noise([ignoring])
+    outputs = outputs_of([[A, A, B, B]] * 2, [[0.9] * 4] * 2)
+    negative_on = {name: [A, A, place, place] for name, place in (("ignored", B), ("nothing", [0.1, 0.9, 0.1, 0.1]))}
+    losses = {}
+    for name, boxes in negative_on.items():
+        denoised = outputs_of([boxes] * 2, [[0.9] * 4] * 2)
+        dn = {f"dn_{key}": denoised[f"layer_{key}"] for key in ("boxes", "exist_logits", "cls_logits")}
+        losses[name] = adapter().compute_loss(outputs | dn, [ignoring], no_padding(1, 2), state)["dn_exist"]
+    assert int((state.objects >= 0).sum()) < int((state.group > 0).sum())  # there are negatives
+    assert losses["ignored"] < losses["nothing"]
+
+
 def test_matchability_loss_is_least_at_the_quality():
     quality = torch.tensor([0.0, 0.5, 0.9])
     at_target = matchability_loss(inverse_sigmoid(quality**1.5), quality, 1.5)
