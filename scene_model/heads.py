@@ -42,8 +42,8 @@ class Head(ABC):
     def loss(self, predictions: Mapping[str, Tensor], targets: QueryTargets) -> dict[str, Tensor]:
         """Loss terms of the network's predictions: each ``[B]``, summed over the queries and frames of a clip.
 
-        The terms are divided by the number of objects later on. A head weighs its own terms, under names of its own;
-        only those of `BBoxHead` are weighed by `LossConfig`, since the matching shares these weights.
+        The terms are divided by the number of (object, frame) pairs later on. A head weighs its own terms, under names
+        of its own; only those of `BBoxHead` are weighed by `LossConfig`, since the matching shares these weights.
         """
 
 
@@ -90,13 +90,17 @@ class BBoxPredictor(nn.Module):
             ``boxes`` ``[B, T, Q, 4]``, ``delta`` (the shift in logit space), ``exist_logits`` ``[B, T, Q, 1]`` and
             ``cls_logits`` ``[B, T, Q, C]``.
         """
-        delta = self.delta(hidden).float()
-        return {
-            "boxes": refine(references, delta),
-            "delta": delta,
-            "exist_logits": self.exist(hidden).float(),
-            "cls_logits": self.cls(hidden).float(),
-        }
+        with torch.autocast(
+            hidden.device.type, enabled=False
+        ):  # 8 bits are too few for boxes, and to tell scores apart
+            hidden = hidden.float()
+            delta = self.delta(hidden)
+            return {
+                "boxes": refine(references, delta),
+                "delta": delta,
+                "exist_logits": self.exist(hidden),
+                "cls_logits": self.cls(hidden),
+            }
 
 
 def refine(references: Tensor, delta: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         self.channels = [features.shape[1] for features in _probe(self)]
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """Features of frames ``[B * T, 3, H, W]`` at strides 8, 16 and 32, sizes rounded up."""
+        """Features of frames ``[B * T, 3, H, W]`` at strides 8, 16 and 32, sizes rounded as the model does."""
         features = []
         x = frames
         for stage in self.stages:
@@ -55,7 +55,7 @@ def build_backbone(config: BackboneConfig, gradient_checkpointing: bool = False)
     """
     model = _torchvision_model(config)
     from_scratch = config.weights is None
-    if not from_scratch and are_read() and Path(cast(str, config.weights)).is_file():
+    if not from_scratch and are_read() and _file_of(config).is_file():
         _load_file(model, config)
     _replace_batch_norm(model, _group_norm if from_scratch else _frozen_batch_norm)
     if from_scratch:
@@ -71,7 +71,7 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
     if config.name not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(f"model.backbone.name: torchvision has no classification model named {config.name!r}")
     weights = config.weights
-    if weights is None or not are_read() or Path(weights).is_file():
+    if weights is None or not are_read() or _file_of(config).is_file():
         return cast(nn.Module, torchvision.models.get_model(config.name, weights=None))
     names = [entry.name for entry in torchvision.models.get_model_weights(config.name)] + ["DEFAULT"]
     if weights not in names:
@@ -79,9 +79,14 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
     return cast(nn.Module, torchvision.models.get_model(config.name, weights=weights))
 
 
+def _file_of(config: BackboneConfig) -> Path:
+    """The file that `weights` names, if it does not name torchvision's."""
+    return Path(cast(str, config.weights)).expanduser()
+
+
 def _load_file(model: nn.Module, config: BackboneConfig) -> None:
     """Load a state dict with torchvision's names; a missing classifier is no loss."""
-    state = read_tensors(Path(cast(str, config.weights)), "model.backbone.weights")
+    state = read_tensors(_file_of(config), "model.backbone.weights")
     needed = {
         f"{prefix}.{name}": value.shape
         for prefix, part in _trunk_parts(model)

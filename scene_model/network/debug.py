@@ -62,6 +62,11 @@ def _expect_unit_range(what: str, tensor: Tensor) -> None:
         raise ValueError(f"model.debug: {what} leaves [0, 1]: {tensor.min():.3g} to {tensor.max():.3g}")
 
 
+def _rounded(quotient: float, length: int) -> int:
+    """A side of a map rounded as the model does, up as most do or down as ConvNeXt does."""
+    return length if length == math.floor(quotient) else math.ceil(quotient)
+
+
 def _check_levels(stage: str) -> Hook:
     """Maps at strides 8, 16 and 32 from frames; as large as the ones given from maps."""
 
@@ -69,7 +74,10 @@ def _check_levels(stage: str) -> Hook:
         given = inputs[0]
         for index, level in enumerate(levels):
             if isinstance(given, Tensor):
-                size = [math.ceil(side / STRIDES[index]) for side in given.shape[-2:]]
+                size = [
+                    _rounded(side / STRIDES[index], length)
+                    for side, length in zip(given.shape[-2:], level.shape[-2:], strict=True)
+                ]
             else:
                 size = list(given[index].shape[-2:])
             frames = len(given) if isinstance(given, Tensor) else len(given[index])

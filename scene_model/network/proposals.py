@@ -53,13 +53,16 @@ class ProposalHead(nn.Module):
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
         centers, scale = _grid(levels)
         hidden = self.tower(tokens)
-        shift, log_size = self.box(hidden).float().chunk(2, dim=-1)
-        boxes = torch.cat([centers + shift * scale, scale * log_size.clamp(-6, 6).exp()], dim=-1)
+        with torch.autocast(hidden.device.type, enabled=False):  # as in the predictors of the decoder
+            exact = hidden.float()
+            exist_logits, cls_logits = self.exist(exact).squeeze(-1), self.cls(exact)
+            shift, log_size = self.box(exact).chunk(2, dim=-1)
+            boxes = torch.cat([centers + shift * scale, scale * log_size.clamp(-6, 6).exp()], dim=-1)
         clip = (-1, num_frames)
         return Proposals(
             boxes=boxes.unflatten(0, clip),
-            exist_logits=self.exist(hidden).float().squeeze(-1).unflatten(0, clip),
-            cls_logits=self.cls(hidden).float().unflatten(0, clip),
+            exist_logits=exist_logits.unflatten(0, clip),
+            cls_logits=cls_logits.unflatten(0, clip),
             centers=centers,
             tokens=hidden.unflatten(0, clip),
         )

@@ -61,6 +61,12 @@ def test_unusable_models_are_named(name):
         build_backbone(BackboneConfig(name=name))
 
 
+def test_weights_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "own.pt")
+    build_backbone(BackboneConfig(name="mobilenet_v3_small", weights="~/own.pt"))
+
+
 def test_unusable_weights_are_named(tmp_path):
     (tmp_path / "text.pt").write_text("no weights")
     torch.save([1, 2], tmp_path / "list.pt")

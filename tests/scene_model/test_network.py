@@ -7,7 +7,8 @@ import pytest
 import torch
 from factories import random_targets, small_config, small_model
 
-from scene_model.config import DenoiserConfig
+from scene_model.config import BackboneConfig, DenoiserConfig
+from scene_model.heads import BBoxPredictor
 from scene_model.network.model import build_scene_model
 from scene_model.training.denoiser import DinoDenoiser
 
@@ -132,6 +133,25 @@ def test_debug_names_the_first_module_that_broke():
         model.encoder.fuse[0][0].weight.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"encoder\.fuse\.0\.0 \(Conv2d\)"):
         model(frames)
+
+
+@pytest.mark.slow
+def test_debug_takes_maps_that_a_backbone_rounds_down():
+    model = build_scene_model(small_config(backbone=BackboneConfig(name="convnext_tiny")), debug=True).eval()
+    with torch.no_grad():
+        model(torch.randn(1, 1, 3, 70, 101))
+
+
+def test_scores_and_boxes_are_exact_under_autocast():
+    """Half precision knows 8 bits: of 200 scores between 0.8 and 0.9, nearly all would have a twin."""
+    torch.manual_seed(0)
+    predictor, hidden = BBoxPredictor(32, 1), torch.randn(1, 1, 200, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        halved = predictor(hidden, torch.full((1, 1, 200, 4), 0.5))
+    exact = predictor(hidden, torch.full((1, 1, 200, 4), 0.5))
+    for name, values in exact.items():
+        assert halved[name].dtype == torch.float32
+        assert torch.equal(halved[name], values)
 
 
 def test_debug_refuses_wrong_frames():
