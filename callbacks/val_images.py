@@ -157,7 +157,7 @@ def _draw_truth(tile: Tensor, target: TargetFrame, number: int, names: Sequence[
         target.boxes,
         colors=[GREY if ignore else identity_color(track) for track, _, ignore in shown],
         labels=[f"{track} {_name(label, names)}" for track, label, _ in shown],
-        caption=f"truth, frame {number}",
+        caption=f"truth, frame {number + 1}",
     )
 
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.augmentation import Augmentation
 from datamodules.clips import Clip, ClipDataset, ClipSampling, collate
 from datamodules.footage import Footage
 from datamodules.loader import ResumableLoader
+from datamodules.normalisation import normalise
 from datamodules.options import require_that, validate
 from datamodules.predict_path import find_footage
 from datamodules.sampler import ClipSampler, SequenceSampler
-from datamodules.source import Source
+from datamodules.source import Source, shared_frames
 from datamodules.synthetic import SyntheticScenes
 from datamodules.windows import WindowDataset, dealt
 from scene_model.batch import SceneBatch
@@ -135,6 +136,12 @@ class SceneDataModule(VettedLoading, pl.LightningDataModule):
             except UserError as error:
                 raise UserError(f"data.{key}: {error}") from error
             require_that(num_sequences > 0, f"data.{key}: holds no sequences")
+        if stage == "fit":
+            for info, frames in shared_frames(self.train, self.val):
+                rank_zero_warn(
+                    f"data.val: {info.name}: frames {frames[0] + 1} to {frames[-1] + 1} are trained on as well, so "
+                    "scores of them say nothing of other videos; give training and validation frames of their own"
+                )
 
     @property
     def predict_inputs(self) -> list[Path]:
@@ -245,9 +252,3 @@ class SceneDataModule(VettedLoading, pl.LightningDataModule):
         if isinstance(batch, SceneBatch) and not batch.frames.is_floating_point():
             batch.frames = normalise(batch.frames, self.mean, self.std)
         return batch
-
-
-def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 ``[..., 3, H, W]`` to float32 with the mean subtracted and divided by the standard deviation."""
-    offset, scale = (frames.new_tensor(values, dtype=torch.float32).mul_(255)[:, None, None] for values in (mean, std))
-    return frames.float().sub_(offset).div_(scale)

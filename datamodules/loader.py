@@ -14,8 +14,8 @@ from datamodules.sampler import ClipSampler
 class ResumableLoader(DataLoader[Clip]):
     """Lightning stores its state in every checkpoint, and gives it back before the first batch of a resumed epoch.
 
-    What an epoch holds is a function of its number, so the state is one number: the clips of the epoch that training
-    has seen. What workers have read ahead does not count, which is why the trainer is asked.
+    What an epoch holds is a function of its number, so the state is one number: the clips of the epoch that all
+    processes have seen. What workers have read ahead does not count, which is why the trainer is asked.
 
     Args:
         args: of DataLoader; the sampler is a `ClipSampler`.
@@ -37,9 +37,13 @@ class ResumableLoader(DataLoader[Clip]):
 
     def state_dict(self) -> dict[str, int]:
         """Where training is in its epoch."""
-        return {"num_clips_seen": self.num_batches_seen() * (self.batch_size or 1)}
+        return {"num_clips_seen": self.num_batches_seen() * (self.batch_size or 1) * self._num_processes}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Has the next epoch that is begun leave out what training has seen."""
         if isinstance(self.sampler, ClipSampler):  # and not what Lightning puts in its place to overfit
-            self.sampler.skip(state["num_clips_seen"])
+            self.sampler.skip(state["num_clips_seen"] // self._num_processes)
+
+    @property
+    def _num_processes(self) -> int:
+        return getattr(self.sampler, "num_replicas", 1)

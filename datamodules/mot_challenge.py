@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -102,9 +103,26 @@ class MOTChallenge(Source):
         found = self._sequences[sequence]
         return SequenceTruth(found.table, found.rules) if found.folder.annotations.is_file() else None
 
+    def origin(self, sequence: int) -> tuple[str, range]:
+        """The folder of the images, and `frame_range`."""
+        found = self._sequences[sequence]
+        return os.path.realpath(found.folder.images), range(found.first, found.first + found.info.num_frames)
+
     @cached_property
     def _sequences(self) -> list[_Sequence]:
-        return [self._read(read_folder(path)) for path in find_sequences(self.root)]
+        sequences = [self._read(read_folder(path)) for path in find_sequences(self.root)]
+        self._warn_of_ignored_classes([sequence.objects for sequence in sequences])
+        return sequences
+
+    def _warn_of_ignored_classes(self, objects: list[_Objects]) -> None:
+        for label, name in enumerate(self.class_names):
+            ignored = np.concatenate([each.ignore[each.labels == label] for each in objects])
+            if len(ignored) and ignored.all():
+                warnings.warn(
+                    f"{self.root}: all {len(ignored)} boxes of {name} are to be ignored, so it is neither learnt nor "
+                    "scored; MOT16 and MOT17 set conf, column 7, to 0 for every class but the pedestrian",
+                    stacklevel=2,
+                )
 
     def _read(self, folder: SequenceFolder) -> _Sequence:
         first, last = self._range_within(folder.info)
@@ -127,18 +145,21 @@ class MOTChallenge(Source):
         if folder.annotations.is_file():
             return read_mot(folder.annotations, folder.info.num_frames)
         if self.require_annotations:
-            raise UserError(f"{folder.annotations}: expected annotations, found no file (require_annotations is true)")
+            raise UserError(
+                f"{folder.annotations}: expected annotations, found no file; choose a folder where all sequences "
+                "have them (with require_annotations: false those without count as empty of objects)"
+            )
         nothing = np.zeros(0)
         return MotTable(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), nothing, nothing, nothing)
 
     def _choose_rules(self, folder: SequenceFolder, table: MotTable) -> ClassRules:
         labels = folder.annotations.with_name("labels.txt")
         names = _lines(labels) if labels.is_file() else MOT_CLASSES
-        no_class = (table.classes != np.rint(table.classes)) | (table.classes < 1)
         benchmark = self.rules
         if benchmark == "auto":
-            benchmark = "MOT15" if no_class.any() and not labels.is_file() else _benchmark_of(folder.path.name)
-        unknown = no_class | (table.classes > len(names))
+            has_classes = labels.is_file() or _are_classes(table.classes)
+            benchmark = _benchmark_of(folder.path.name) if has_classes else "MOT15"
+        unknown = ~_is_class(table.classes) | (table.classes > len(names))
         if benchmark != "MOT15" and unknown.any():
             row = int(unknown.argmax())
             where = f"frame {table.frames[row] + 1}, id {table.track_ids[row]}"
@@ -192,6 +213,17 @@ class _Objects:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         columns = (self.boxes, self.labels, self.track_ids, self.ignore)
         return TargetFrame(*(torch.from_numpy(column[rows].copy()) for column in columns))
+
+
+def _is_class(column: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the numbers in the class column can be one of a class."""
+    return (column == np.rint(column)) & (column >= 1)
+
+
+def _are_classes(column: NDArray[np.float64]) -> bool:
+    """Whether the column holds classes: in most rows, or counted from 0 by mistake; MOT15 has metres there, or -1."""
+    is_class = _is_class(column)
+    return 2 * is_class.sum() >= len(column) or bool(is_class.any() and ((column == 0) | is_class).all())
 
 
 def _benchmark_of(name: str) -> Benchmark:

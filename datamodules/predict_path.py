@@ -48,7 +48,7 @@ def find_footage(path: str | None) -> list[Footage]:
         raise UserError(f"{path}: {_EXPECTED}, found a folder with none of them")
     if VideoFile.open in videos.values():
         require("av", "reading video files", "video")
-    return _open_all(videos)
+    return _open_all(videos, top)
 
 
 def _videos_at(top: Path) -> dict[Path, Open]:
@@ -113,11 +113,11 @@ def _open_images(path: Path, name: str) -> Footage:
     return ImageFolder.open(path, np.array(_files(path, IMAGE_SUFFIXES)), name)
 
 
-def _open_all(videos: dict[Path, Open]) -> list[Footage]:
+def _open_all(videos: dict[Path, Open], top: Path) -> list[Footage]:
     """Opens each; one that cannot be opened is left out, unless it is the only one."""
     footage: list[Footage] = []
     errors: list[UserError] = []
-    for (path, open_video), name in zip(videos.items(), _unique_names(list(videos)), strict=True):
+    for (path, open_video), name in zip(videos.items(), _unique_names(list(videos), top), strict=True):
         try:
             footage.append(open_video(path, name))
         except UserError as error:
@@ -129,12 +129,23 @@ def _open_all(videos: dict[Path, Open]) -> list[Footage]:
     return footage
 
 
-def _unique_names(paths: list[Path]) -> list[str]:
-    """Names without the suffix, with it where two would be the same, also on file systems that ignore case."""
-    stems = [path.name if path.is_dir() else path.stem for path in paths]
-    uses = Counter(stem.casefold() for stem in stems)
-    names = [stem if uses[stem.casefold()] == 1 else path.name for stem, path in zip(stems, paths, strict=True)]
-    return names if len(set(names)) == len(names) else [path.name for path in paths]
+def _unique_names(paths: list[Path], top: Path) -> list[str]:
+    """Names without the suffix; with it, then with the folders below `top`, where two would be the same.
+
+    Names that differ in case alone are the same, as on some file systems.
+    """
+    names = [path.name if path.is_dir() else path.stem for path in paths]
+    for longer in ([path.name for path in paths], ["_".join(path.relative_to(top).parts) for path in paths]):
+        names = [
+            name if is_alone else other for name, is_alone, other in zip(names, _alone(names), longer, strict=True)
+        ]
+    return names if all(_alone(names)) else [f"{number}_{name}" for number, name in enumerate(names, start=1)]
+
+
+def _alone(names: list[str]) -> list[bool]:
+    """Of each name, whether no other is the same."""
+    uses = Counter(name.casefold() for name in names)
+    return [uses[name.casefold()] == 1 for name in names]
 
 
 def _children(folder: Path) -> list[Path]:

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -5,12 +6,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from moving_rectangle import MovingRectangle
+from PIL import Image
 from torch.utils.data import SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from datamodules import MOTChallenge, SceneDataModule, SyntheticScenes
 from datamodules.augmentation import Augmentation
-from datamodules.datamodule import normalise
+from datamodules.normalisation import normalise
 from datamodules.sampler import ClipSampler
 from scene_model.batch import SceneBatch
 from scene_model.errors import UserError
@@ -188,6 +190,12 @@ def test_two_processes_of_two_clips_see_what_one_of_four_sees():
         dealt = torch.stack([one.frames, other.frames], dim=1).flatten(0, 1)
         assert torch.equal(dealt, batch.frames)
         assert torch.stack([one.seeds, other.seeds], dim=1).flatten().tolist() == batch.seeds.tolist()
+    two, alone = loader(1, 2, 2), loader(0, 1, 4)
+    two.num_batches_seen = lambda: 1
+    alone.load_state_dict(two.state_dict())
+    rest = list(alone)
+    assert len(rest) == len(single) - 1
+    assert torch.equal(rest[0].frames, single[1].frames)
 
 
 def test_pinned_memory_only_for_gpus():
@@ -258,6 +266,23 @@ def test_check_looks_at_the_sources_of_the_stage():
     missing_train.check("validate")
     with pytest.raises(UserError, match=r"data\.train: MOTChallenge needs `root`"):
         missing_train.check("fit")
+
+
+@pytest.mark.parametrize(("val", "shared"), [([1, 10], "1 to 6"), ([6, 10], "6 to 6"), ([7, 10], None)])
+def test_frames_that_are_trained_and_validated_on_are_told(tmp_path, val, shared):
+    for number in range(1, 11):
+        image = tmp_path / "seq" / "img1" / f"{number:06}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (40, 20)).save(image)
+    (tmp_path / "seq" / "gt").mkdir()
+    (tmp_path / "seq" / "gt" / "gt.txt").write_text("1,1,10,5,20,10,1,1,1\n")
+    (tmp_path / "link").symlink_to(tmp_path)
+    parts = {"train": MOTChallenge(str(tmp_path), (1, 6)), "val": MOTChallenge(str(tmp_path / "link"), tuple(val))}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data(**parts).check("fit")
+    told = [str(warning.message) for warning in caught]
+    assert told == [] if shared is None else f"data.val: seq: frames {shared} are trained on as well" in told[0]
 
 
 def test_check_compares_classes_and_wants_sequences():

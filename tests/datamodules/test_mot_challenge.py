@@ -117,6 +117,26 @@ def test_mot15_by_its_world_coordinates(tmp_path, world):
     assert "MOT17 expects class numbers from 1 to 13 in column 8" in read_error(path, rules="MOT17")
 
 
+@pytest.mark.parametrize("wrong", [0, -1, 1.5])
+def test_one_odd_class_does_not_make_it_mot15(tmp_path, wrong):
+    gt = f"1,1,10,5,20,10,1,1,1\n1,2,10,5,20,10,1,3,1\n1,3,10,5,20,10,1,{wrong},1\n"
+    said = read_error(make_sequence(tmp_path / "MOT17-02", gt))
+    assert f"class numbers from 1 to 13 in column 8, found {wrong} (frame 1, id 3)" in said
+
+
+def test_classes_that_count_from_0_are_refused(tmp_path):
+    gt = "1,1,10,5,20,10,1,0,1\n1,2,10,5,20,10,1,0,1\n1,3,10,5,20,10,1,0,1\n1,4,10,5,20,10,1,2,1\n"
+    assert "column 8, found 0 (frame 1, id 1)" in read_error(make_sequence(tmp_path / "mine", gt))
+
+
+def test_a_class_that_is_ignored_throughout_is_told(tmp_path):
+    gt = "1,1,10,5,20,10,1,1,1\n1,2,10,5,20,10,0,3,1\n2,2,10,5,20,10,0,3,1\n"
+    source = MOTChallenge(str(make_sequence(tmp_path / "MOT17-02", gt)), classes=["pedestrian", "car", "bicycle"])
+    with pytest.warns(UserWarning, match="all 2 boxes of car are to be ignored") as caught:
+        source.sequences()
+    assert len(caught) == 1
+
+
 def test_rules_can_be_chosen(tmp_path):
     source = MOTChallenge(str(make_sequence(tmp_path / "MOT17-02", ALL_CLASSES)), rules="MOT15")
     assert classes_and_ignore(source) == {**dict.fromkeys(range(1, 14), False), 21: True, 23: True}

@@ -122,6 +122,17 @@ def test_names_are_unique(tmp_path):
     assert set(names(tmp_path)) == {"a.mp4", "a.avi", "A.mkv", "b"}
 
 
+def test_names_of_videos_in_several_folders(tmp_path):
+    for folder in ("cam1", "cam2", "odd/a", "odd/a_b"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("cam1/video.mp4", "cam2/video.mp4", "cam2/other.mp4"):
+        write_video(tmp_path / name)
+    assert set(names(tmp_path)) == {"cam1_video.mp4", "cam2_video.mp4", "other"}
+    for name in ("a_b/c.mp4", "a/b_c.mp4", "a/c.mp4", "a_b/b_c.mp4"):
+        write_video(tmp_path / "odd" / name)
+    assert len(set(names(tmp_path / "odd"))) == 4
+
+
 def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(write_images(tmp_path / "walk", ["1.png"]))
     assert names(".") == ["walk"]
