@@ -9,7 +9,8 @@ The network sees every window once; the rows below differ in linking only:
 - windows: `WindowLinker` as the checkpoint's `model.tracking` sets it
 - windows, IoU only: the same, without embeddings, classes and motion: shared frames must overlap
 - frames, IoU only: boxes of single frames, each joined to the track whose last box overlaps it most (Hungarian, IoU
-  of 0.3 at least, tracks wait as long as ours); a query's identity over its window is not used
+  of 0.3 at least, tracks wait as long as ours and start at the same score); a query's identity over its window is not
+  used
 
 With any value of `max_age` or `birth_threshold` there is a row for each pair of them instead, `windows` alone, and a
 row of means over the thresholds for each `max_age`: where few identities decide the score, one threshold tells little.
@@ -32,7 +33,7 @@ from torchvision.ops import box_convert, box_iou
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from datamodules import SceneDataModule, Source
 from scene_model import SceneModelLightningModule
-from scene_model.metrics import TrackedSequence, apply_rules, score, scores_table
+from scene_model.metrics import TrackedSequence, apply_rules_per_class, score, scores_table
 from scene_model.mot_text import MotTable
 from scene_model.placement import letterbox
 from scene_model.tracking import LinkingConfig, TrackRows, Window, WindowLinker
@@ -60,9 +61,9 @@ def linked_windows(windows: Iterable[Window], config: LinkingConfig) -> TrackRow
 
 
 def linked_frames(windows: Iterable[Window], config: LinkingConfig, min_iou: float = 0.3) -> TrackRows:
-    """Detections are those that our linker reports: of each query and frame over the threshold, duplicates dropped."""
+    """Detections are those of each query and frame over `keep_threshold`, duplicates dropped as our linker does."""
     detections = linked_windows(windows, replace(config, birth_threshold=config.keep_threshold))
-    ids = np.zeros(len(detections), dtype=np.int64)
+    ids = np.zeros(len(detections), dtype=np.int64)  # 0: of no track
     last_boxes, last_seen = torch.zeros(0, 4), np.zeros(0, dtype=np.int64)
     for frame in np.unique(detections.frames):
         rows = np.flatnonzero(detections.frames == frame)
@@ -72,13 +73,14 @@ def linked_frames(windows: Iterable[Window], config: LinkingConfig, min_iou: flo
         linked = iou[tracks, columns] >= min_iou
         owner = np.full(len(rows), -1)
         owner[columns[linked]] = tracks[linked]
-        born = np.flatnonzero(owner < 0)
+        born = np.flatnonzero((owner < 0) & (detections.scores[rows] >= config.birth_threshold))
         owner[born] = len(last_seen) + np.arange(len(born))
         last_boxes = torch.cat([last_boxes, boxes[born]])
         last_seen = np.concatenate([last_seen, np.zeros(len(born), dtype=np.int64)])
-        last_boxes[owner], last_seen[owner] = boxes, frame
+        owned = owner >= 0
+        last_boxes[owner[owned]], last_seen[owner[owned]] = boxes[owned], frame
         ids[rows] = owner + 1
-    return replace(detections, track_ids=ids)
+    return replace(detections, track_ids=ids)[np.flatnonzero(ids)]
 
 
 def scored(source: Source, size: tuple[int, int], rows_of: dict[str, TrackRows]) -> dict[str, float]:
@@ -86,11 +88,11 @@ def scored(source: Source, size: tuple[int, int], rows_of: dict[str, TrackRows])
     for number, info in enumerate(source.sequences()):
         rows = rows_of[info.name]
         boxes = letterbox((info.height, info.width), size).to_original_pixels(torch.from_numpy(rows.boxes)).numpy()
-        tracker = MotTable.of_tracks(rows.frames, rows.track_ids, boxes, rows.scores)
+        tracker = MotTable.of_tracks(rows.frames, rows.track_ids, boxes, rows.scores, rows.classes + 1.0)
         truth = source.truth(number)
-        truth_table, tracker = apply_rules(truth.table, tracker[(boxes[:, 2:] > 0).all(1)], truth.rules)
-        sequences.append((info.name, TrackedSequence.of(truth_table, tracker, info.num_frames)))
-    return score(sequences)["COMBINED"]
+        for of_class in apply_rules_per_class(truth.table, tracker[(boxes[:, 2:] > 0).all(1)], truth.rules):
+            sequences.append((info.name, TrackedSequence.of(*of_class, info.num_frames)))
+    return score(sequences, source.class_names)["COMBINED"]
 
 
 def compared(

@@ -9,24 +9,28 @@
 
 Run it in the repository's folder. A finished run is kept in the file of results and not repeated; `--score-again` has
 this revision score trainings of others that the work folder still holds. What follows `--` are flags of our `fit`; give
-such a variant a name. The rules are in docs/measurements.md.
+such a variant a name. Likewise `--yolo-options` and `--yolo-name`. The rules are in docs/measurements.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from benchmarks.peers.data import Dataset, mot_dataset, synthetic_dataset
 from benchmarks.peers.ours import Ours
@@ -37,7 +41,6 @@ from benchmarks.peers.yolo import Yolo, require_ultralytics
 from scene_model.errors import UserError
 from scene_model.metrics.detection import check_extra
 
-YOLO = "YOLO11n"
 PETS = {"train": (1, 525), "tune": (526, 595), "val": (596, 795)}
 
 
@@ -57,7 +60,9 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--systems", nargs="+", choices=("ours", "yolo"), default=["ours", "yolo"])
     parser.add_argument("--name", default="ours", help="what our configuration is called in the results")
     parser.add_argument("--imgsz", type=int, help="of YOLO: 416 for pets and mot, 128 for synthetic")
-    parser.add_argument("--scenes", type=int, default=2048, help="synthetic: of which YOLO gets 8 images each")
+    parser.add_argument("--yolo-options", nargs="+", default=[], metavar="KEY=VALUE", help="of its train, as nbs=16")
+    parser.add_argument("--yolo-name", default="YOLO11n", help="what YOLO with these is called in the results")
+    parser.add_argument("--scenes", type=int, default=8192, help="synthetic: YOLO gets an image of each")
     parser.add_argument("--yolo-epochs", type=int, default=20, help="synthetic: that its images make within the budget")
     parser.add_argument("--small", action="store_true", help="synthetic: short sequences, for a quick try")
     parser.add_argument("--score-again", action="store_true", help="finished runs whose trainings are still there")
@@ -71,7 +76,7 @@ def dataset_of(options: argparse.Namespace, work: Path) -> Dataset:
     """Writes the data that the options ask for, if it is not there."""
     if options.data == "synthetic":
         imgsz = options.imgsz or 128
-        return synthetic_dataset(work, options.scenes, 8, imgsz, options.yolo_epochs, options.small)
+        return synthetic_dataset(work, options.scenes, imgsz, options.yolo_epochs, options.small)
     if not options.root:
         raise UserError(f"{options.data}: expected --root, a folder in MOTChallenge layout")
     ranges = {part: tuple(getattr(options, f"{part}_frames")) for part in PETS}
@@ -87,10 +92,12 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
     work = options.work.resolve()
     dataset = dataset_of(options, work / "data")
     environment = thread_environment(options.threads, {"YOLO_CONFIG_DIR": str(work / "ultralytics")})
-    systems: dict[str, Ours | Yolo] = {options.name: Ours(flags, environment), YOLO: Yolo(environment)}
-    names = [options.name if system == "ours" else YOLO for system in options.systems]
+    yolo = Yolo(environment, read_options(options.yolo_options))
+    systems: dict[str, Ours | Yolo] = {options.name: Ours(flags, environment), options.yolo_name: yolo}
+    names = [options.name if system == "ours" else options.yolo_name for system in options.systems]
+    given = {options.name: configured(dataset, flags), options.yolo_name: {"flags": options.yolo_options}}
     for run in planned(dataset.name, names, options.minutes, options.seeds):
-        settings = settings_of(options, flags, run.system == YOLO)
+        settings = settings_of(options, run.system == options.yolo_name) | given[run.system]
         code = circumstances(options.threads)
         folder = work / "runs" / run.folder_name
         training = KeptTraining(folder, {**vars(run), "data": dataset.val.parent.name, "settings": settings})
@@ -113,26 +120,42 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
         print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {said}", flush=True)
 
 
-def settings_of(options: argparse.Namespace, flags: Sequence[str], is_yolo: bool) -> dict[str, Any]:
-    """What the scores of a run depend on, beside its name, minutes and seed."""
+def settings_of(options: argparse.Namespace, is_yolo: bool) -> dict[str, Any]:
+    """The threads and data that the scores of a run depend on."""
     if options.data == "synthetic":
         data = {"small": options.small}
     else:
         data = {part: list(getattr(options, f"{part}_frames")) for part in PETS}
         data |= {"sequences": Path(options.root).resolve().name, "classes": options.classes}
-    own = ("imgsz", "scenes", "yolo_epochs") if is_yolo else ()
-    return {
-        "threads": options.threads,
-        **data,
-        **{name: getattr(options, name) for name in own},
-        "flags": [] if is_yolo else list(flags),
-    }
+    of_yolo = ["imgsz", *(("scenes", "yolo_epochs") if options.data == "synthetic" else ())]
+    return {"threads": options.threads, **data, **{name: getattr(options, name) for name in of_yolo if is_yolo}}
+
+
+def configured(dataset: Dataset, flags: Sequence[str]) -> dict[str, Any]:
+    """Our flags, and a fingerprint of what the config files say, comments aside."""
+    words = [*dataset.fit_flags, *flags]
+    files = [after for word, after in pairwise(words) if word == "--config"]
+    content = json.dumps([yaml.safe_load((REPOSITORY / file).read_text()) for file in files], sort_keys=True)
+    return {"flags": list(flags), "config": f"{zlib.crc32(content.encode()):08x}"}
+
+
+def read_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name of texts such as nbs=16.
+
+    Raises:
+        UserError: a text is none of these.
+    """
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"--yolo-options: expected KEY=VALUE, found {text}")
+    return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
 def circumstances(threads: int) -> Entry:
     """The code and the machine that a training or its scores come from."""
-    git = ("git", "describe", "--always", "--dirty", "--exclude", "*")
-    revision = subprocess.run(git, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
+    revision = _git("rev-parse", "--short", "HEAD")
+    if _git("diff", "--name-only", "HEAD", "--", ".", ":!benchmarks/results"):
+        revision += "-dirty"
     machine = {
         "threads": threads,
         "cpus": os.cpu_count(),
@@ -140,6 +163,12 @@ def circumstances(threads: int) -> Entry:
         "python": platform.python_version(),
     }
     return {"revision": revision, "machine": machine}
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ("git", *arguments), cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def now() -> str:

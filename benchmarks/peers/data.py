@@ -75,7 +75,7 @@ def mot_dataset(
         UserError: the parts share frames or are not in the sequences.
     """
     _check_apart(ranges)
-    where = f"{zlib.crc32(str(Path(root).resolve()).encode()):08x}"
+    where = _fingerprint(find_sequences(root))
     folder = work / "-".join([name, where, *(f"{first}_{last}" for first, last in ranges.values()), *classes])
     sources = {part: MOTChallenge(root, frames, classes) for part, frames in ranges.items()}
     if not (folder / "done").is_file():
@@ -104,32 +104,30 @@ def _write_part(source: MOTChallenge, root: str, first: int, folder: Path, part:
         if labels.is_file():
             shutil.copy(labels, folder / part / info.name / "gt")
     if part != "val":
-        write_yolo(source, folder / "yolo", part, link)
+        write_yolo(source, folder / "yolo", part, link, every_frame(source))
 
 
-def synthetic_dataset(
-    work: Path, num_scenes: int, frames_each: int, imgsz: int, yolo_epochs: int, small: bool = False
-) -> Dataset:
-    """The built-in scenes: ours renders them without end, YOLO gets a few frames each of many scenes.
+def synthetic_dataset(work: Path, num_scenes: int, imgsz: int, yolo_epochs: int, small: bool = False) -> Dataset:
+    """The built-in scenes: ours renders clips of them without end, YOLO gets a frame each of very many.
 
     Args:
         work: folder for what is written.
-        num_scenes: scenes of YOLO's images.
-        frames_each: images of each.
+        num_scenes: images of YOLO, each a frame drawn from another scene.
         imgsz: that YOLO is trained with.
         yolo_epochs: that its images are to make within the budget, at most all of them.
         small: for a quick try, short sequences to tune and validate on.
     """
-    folder = work / f"synthetic-{num_scenes}x{frames_each}{'-small' if small else ''}"
     tune = SyntheticScenes("train", 2 if small else 8, 10 if small else 50, seed=1000)
     val = SyntheticScenes("val", 2 if small else 12, 10 if small else 100)
-    train = SyntheticScenes("train", num_scenes, frames_each)
+    train = SyntheticScenes("train", num_scenes)
+    looks = zlib.crc32(val.frame(0, 9).numpy().tobytes())  # other code may render other scenes
+    folder = work / f"synthetic-{looks:08x}-{num_scenes}{'-small' if small else ''}"
     if not (folder / "done").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         for part, source in (("tune", tune), ("val", val)):
             write_mot_folder(source, folder / part, saver(source))
-        write_yolo(tune, folder / "yolo", "tune", saver(tune), every=YOLO_VALIDATES_EVERY)
-        write_yolo(train, folder / "yolo", "train", saver(train))
+        write_yolo(tune, folder / "yolo", "tune", saver(tune), every_frame(tune)[::YOLO_VALIDATES_EVERY])
+        write_yolo(train, folder / "yolo", "train", saver(train), a_frame_of_each(train))
         _finish(folder, train.class_names)
     flags = ["--config", "config/base.yaml", "--data.val", "datamodules.MOTChallenge"]
     flags += ["--data.val.root", str(folder / "tune"), f"--data.val.classes={train.class_names}"]
@@ -138,7 +136,7 @@ def synthetic_dataset(
         classes=train.class_names,
         fit_flags=flags,
         yolo=folder / "yolo.yaml",
-        num_images=num_scenes * frames_each,
+        num_images=num_scenes,
         yolo_epochs=yolo_epochs,
         imgsz=imgsz,
         tune=folder / "tune",
@@ -172,28 +170,49 @@ def write_mot_folder(source: Source, folder: Path, place: Place) -> None:
             (folder / info.name / "gt" / "labels.txt").write_text("\n".join(source.class_names) + "\n")
 
 
-def write_yolo(source: Source, folder: Path, part: str, place: Place, every: int = 1) -> None:
-    """Writes ``images/<part>`` and ``labels/<part>`` of every so many frames; objects to be ignored are background.
+def every_frame(source: Source) -> list[tuple[int, int]]:
+    """The frames of all sequences: the numbers of sequence and frame, from 0."""
+    return [(number, index) for number, info in enumerate(source.sequences()) for index in range(info.num_frames)]
 
-    A file's name begins with the frame's number: the first images in their order are of as many sequences as can be.
+
+def a_frame_of_each(source: Source) -> list[tuple[int, int]]:
+    """A frame drawn from each sequence."""
+    dice = np.random.default_rng(0)
+    return [(number, int(dice.integers(info.num_frames))) for number, info in enumerate(source.sequences())]
+
+
+def write_yolo(source: Source, folder: Path, part: str, place: Place, frames: list[tuple[int, int]]) -> None:
+    """Writes ``images/<part>`` and ``labels/<part>`` of some frames; objects to be ignored are background.
+
+    A file's name begins with the place of its frame among these: a share of the images is the first of them.
     """
     images, labels = folder / "images" / part, folder / "labels" / part
     images.mkdir(parents=True)
     labels.mkdir(parents=True)
-    for number, info in enumerate(source.sequences()):
-        for index in range(0, info.num_frames, every):
-            name = f"{index + 1:06}_{info.name}"
-            place(number, index, images / name)
-            targets = source.targets(number, index)
-            rows = np.column_stack([targets.labels.numpy(), targets.boxes.double().numpy()])[~targets.ignore.numpy()]
-            lines = (f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows)
-            (labels / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+    names = [info.name for info in source.sequences()]
+    for order, (number, index) in enumerate(frames):
+        name = f"{order:06}_{names[number]}_{index + 1:06}"
+        place(number, index, images / name)
+        targets = source.targets(number, index)
+        rows = np.column_stack([targets.labels.numpy(), targets.boxes.double().numpy()])[~targets.ignore.numpy()]
+        lines = (f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows)
+        (labels / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
 
 
 def _finish(folder: Path, classes: list[str]) -> None:
     content = {"path": str(folder / "yolo"), "train": "images/train", "val": "images/tune"}
     (folder / "yolo.yaml").write_text(yaml.safe_dump(content | {"names": dict(enumerate(classes))}))
     (folder / "done").touch()
+
+
+def _fingerprint(sequences: list[Path]) -> str:
+    """Eight digits that are others where the sequences lie elsewhere, or have other annotations."""
+    value = 0
+    for path in sequences:
+        annotations = read_folder(path).annotations
+        text = annotations.read_bytes() if annotations.is_file() else b""
+        value = zlib.crc32(str(path.resolve()).encode() + text, value)
+    return f"{value:08x}"
 
 
 def _check_apart(ranges: dict[str, FrameRange]) -> None:

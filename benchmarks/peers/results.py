@@ -118,16 +118,21 @@ class ResultsFile:
             settings: all else that its scores depend on.
 
         Raises:
-            UserError: it is, with other settings.
+            UserError: this run of the system, or one of other minutes or another seed, has other settings.
         """
-        earlier = [entry["settings"] for entry in self.entries if Run.of(entry) == run]
-        for name, value in earlier[0].items() if earlier else ():
+        for entry in self.entries:
+            other = Run.of(entry)
+            if (other.dataset, other.system) == (run.dataset, run.system):
+                self._require_same(other, entry["settings"], settings)
+        return any(Run.of(entry) == run for entry in self.entries)
+
+    def _require_same(self, run: Run, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
+        for name, value in earlier.items():
             if settings.get(name) != value:
                 raise UserError(
                     f"{self.path}: holds {run.folder_name} with {name} {value}, now it is {settings.get(name)}: "
-                    "expected another --name or another file for --results"
+                    "expected another name of the system or another file for --results"
                 )
-        return bool(earlier)
 
     def add(self, entry: Entry) -> None:
         """Takes a finished run, in the place of an older one of the same name, and writes the file."""

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,9 +50,11 @@ class Yolo:
 
     Args:
         environment: of all processes.
+        options: of its training, over its own defaults.
     """
 
     environment: dict[str, str]
+    options: dict[str, Any] = field(default_factory=dict)
 
     def train(self, run_: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
         """Trains, and returns what an entry of the results says of that."""
@@ -65,6 +67,7 @@ class Yolo:
             "device": "cpu",
             "plots": False,
             "project": str(folder),
+            **self.options,
         }
         few = min(dataset.num_images, CALIBRATION_BATCHES * BATCH)
         timing = self._worker("train", folder / "calibration", options | {"epochs": 1, "fraction": few})
@@ -101,7 +104,7 @@ class Yolo:
             timing = self._worker("track", val_folder, job | {"root": str(dataset.val), "thresholds": [threshold]})
             tracking = score_tracks(val, val_folder / f"{threshold:g}")
             rest = {"frames_per_second": timing["frames_per_second"], "threshold": threshold, "tuning": tuning}
-            scores[f"YOLO11n + {name}"] = {**tracking, **detection, **rest}
+            scores[f"{run_.system} + {name}"] = {**tracking, **detection, **rest}
         return scores
 
     def _worker(self, what: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:

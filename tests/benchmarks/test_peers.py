@@ -64,10 +64,10 @@ def test_yolo_gets_the_training_part_and_no_frame_of_the_validation_part(cut):
     content = yaml.safe_load(cut.yolo.read_text())
     root = Path(content["path"])
     images = {part: sorted(path.name for path in (root / content[part]).iterdir()) for part in ("train", "val")}
-    assert images["train"] == [f"{frame:06}_WALK.png" for frame in range(1, 5)]
+    assert images["train"] == [f"{frame - 1:06}_WALK_{frame:06}.png" for frame in range(1, 5)]
     assert cut.num_images == 4
     assert [np.asarray(Image.open(root / content["val"] / name))[0, 0, 0] for name in images["val"]] == [5, 6]
-    [line] = (root / "labels/train/000003_WALK.txt").read_text().splitlines()  # person 2 has conf 0
+    [line] = (root / "labels/train/000002_WALK_000003.txt").read_text().splitlines()  # person 2 has conf 0
     assert np.allclose([float(cell) for cell in line.split()], [0, 7 / 40, 7 / 20, 8 / 40, 10 / 20])
 
 
@@ -89,20 +89,23 @@ def test_parts_that_share_frames_are_refused(sequence, tmp_path):
 
 
 def test_synthetic_scenes_are_other_ones_for_training_tuning_and_validation(tmp_path):
-    data = synthetic_dataset(tmp_path, num_scenes=3, frames_each=2, imgsz=64, yolo_epochs=20, small=True)
+    data = synthetic_dataset(tmp_path, num_scenes=6, imgsz=64, yolo_epochs=20, small=True)
     tune, val = data.truth(data.tune), data.truth(data.val)
     assert [source.class_names for source in (tune, val)] == [["disk", "square", "triangle"]] * 2
-    images = tmp_path / "synthetic-3x2-small/yolo/images"
-    names = sorted(path.name for path in (images / "train").iterdir())
-    assert [name[:6] for name in names] == ["000001"] * 3 + ["000002"] * 3  # the first ones are of all scenes
+    images = data.yolo.parent / "yolo" / "images"
+    names = sorted(path.stem for path in (images / "train").iterdir())
+    assert [name.split("_")[2] for name in names] == [f"{scene:05}" for scene in range(6)]
+    frames = {int(name.split("_")[3]) for name in names}
+    assert len(frames) > 3, "any frames of the scenes, not their first ones"
+    assert max(frames) > 8
     pictures = {path.read_bytes() for path in images.rglob("*.png")} | {
         path.read_bytes() for path in data.val.rglob("*.png")
     }
-    assert len(pictures) == 3 * 2 + 2 * 3 + 2 * 10  # YOLO validates on every fourth frame
+    assert len(pictures) == 6 + 5 + 2 * 10  # YOLO validates on every fourth frame
 
 
 def test_the_truth_of_synthetic_scenes_scores_full_marks_as_tracks_and_as_detections(tmp_path):
-    data = synthetic_dataset(tmp_path, num_scenes=1, frames_each=1, imgsz=64, yolo_epochs=20, small=True)
+    data = synthetic_dataset(tmp_path, num_scenes=1, imgsz=64, yolo_epochs=20, small=True)
     truth = data.truth(data.val)
     for folder in data.val.iterdir():
         write_mot(tmp_path / "tracks" / f"{folder.name}.txt", read_mot(folder / "gt/gt.txt"))
