@@ -122,7 +122,7 @@ class DenoiserConfig:
     Args:
         num_queries: denoising queries per clip, a fixed budget; of more objects than half of it, some take part.
         max_groups: upper limit of the groups, each one positive and one negative query per object.
-        label_noise: probability that a query starts from a wrong class.
+        label_noise: probability that the class a query starts from is drawn anew from all classes.
         box_noise: size of the box noise: positives are shifted by up to this share of half the box's size, negatives by
             one to two times that.
         frame_noise: share of the box noise that is drawn per frame; the rest is common to the clip.
@@ -180,8 +180,9 @@ class SchedulerConfig:
     """Cosine annealing per epoch over `trainer.max_epochs`, with a linear warm-up of the first steps.
 
     Args:
-        min_ratio: each parameter group ends at this share of its own learning rate.
-        warmup_steps: optimiser steps over which a factor on the learning rate rises from 0 to 1.
+        min_ratio: the share of its own learning rate that each parameter group has come to after the last epoch; that
+            epoch itself is trained at a little more, and few epochs hardly anneal.
+        warmup_steps: optimiser steps over which a factor on the learning rate rises to 1.
     """
 
     min_ratio: float = 0.01

@@ -13,7 +13,7 @@ class LinkingConfig:
 
     Args:
         overlap: frames that neighbouring windows share, at most all but one. More of them make links safer and cost
-            time; with 0, tracks go on by predicted motion alone.
+            time; with 0, tracks go on by predicted motion, looks and class alone.
         birth_threshold: existence score that a query must reach in a frame of its window to start a track.
         keep_threshold: existence score from which a track counts as seen in a frame, and is reported there.
         max_age: frames in a row in which a track may go unseen and still come back.
