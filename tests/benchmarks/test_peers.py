@@ -159,8 +159,32 @@ def test_finished_runs_are_known_after_a_new_start(tmp_path):
     assert not again.holds(Run("pets", "ours", 10, 7), {"threads": 2})
     with pytest.raises(UserError, match="with threads 2, now it is 1"):
         again.holds(Run("pets", "ours", 10, 1), {"threads": 1})
+    with pytest.raises(UserError, match="holds pets_ours_10min_seed1 with threads 2"):  # one curve, one configuration
+        again.holds(Run("pets", "ours", 30, 0), {"threads": 1})
     others = Run("pets", "ours", 10, 2), Run("pets", "ours", 5, 1), Run("mot", "ours", 10, 1), Run("pets", "x", 10, 1)
     assert not any(again.holds(other, {"threads": 2}) for other in others)
+
+
+def test_the_settings_of_ours_are_those_of_its_files(cut, tmp_path):
+    plain = command.configured(cut, ["--model.debug", "true"])
+    assert plain["flags"] == ["--model.debug", "true"]
+    assert command.configured(cut, [])["config"] == plain["config"]
+    (tmp_path / "own.yaml").write_text("model: {debug: true}  # a comment")
+    own = command.configured(cut, ["--config", str(tmp_path / "own.yaml")])["config"]
+    assert own != plain["config"]
+    (tmp_path / "own.yaml").write_text("model: {debug: true}")
+    assert command.configured(cut, ["--config", str(tmp_path / "own.yaml")])["config"] == own
+
+
+def test_options_of_yolo_are_values():
+    assert command.read_options(["nbs=16", "close_mosaic=0", "optimizer=SGD", "lr0=1.0e-2"]) == {
+        "nbs": 16,
+        "close_mosaic": 0,
+        "optimizer": "SGD",
+        "lr0": 0.01,
+    }
+    with pytest.raises(UserError, match="expected KEY=VALUE, found nbs"):
+        command.read_options(["nbs"])
 
 
 def test_a_run_that_is_killed_leaves_the_results_as_they_were(tmp_path, monkeypatch):

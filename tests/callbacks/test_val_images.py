@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 from track_cases import ServiceLogger
 
-from callbacks import ValImageLogger
+from callbacks import ValImageLogger, val_images
 from callbacks.drawing import GREY, draw_boxes, identity_color, to_uint8, write_label
 from scene_model.batch import SceneBatch, SequenceInfo, TargetFrame
 
@@ -172,6 +172,18 @@ def test_bounds_the_number_of_frames(max_frames, columns, rows):
     batch = make_scene()
     picture = ValImageLogger(max_frames=max_frames).picture(Detector(), make_outputs(batch), batch)
     assert picture.shape == (3, rows * 242 + 2, columns * 322 + 2)
+
+
+def test_frames_are_counted_from_1(monkeypatch):
+    captions = []
+    drawing = val_images.draw_boxes
+    monkeypatch.setattr(
+        val_images, "draw_boxes", lambda *a, caption, **k: captions.append(caption) or drawing(*a, caption=caption, **k)
+    )
+    batch = make_scene(num_clips=1, num_frames=2)
+    batch.frame_indices[:] = torch.tensor([[0, 3]])
+    ValImageLogger().picture(Detector(), make_outputs(batch), batch)
+    assert captions[:2] == ["truth, frame 1", "truth, frame 4"]
 
 
 def test_skips_padding():
