@@ -29,7 +29,7 @@ from scene_model.identity_head import IdentityHead, stripe_colours
 
 STRIPES = IdentityHead().stripes
 GAPS = ((1, 3), (4, 10), (11, 50), (51, 200))
-MIN_IOU, MAX_OVERLAP = 0.5, 0.1
+MAX_OVERLAP = 0.1
 
 
 @dataclass
@@ -42,12 +42,20 @@ class Detections:
     alone: list[bool]
     looks: dict[str, list[np.ndarray]]
 
-    def add(self, window: int, frame: int, target: TargetFrame, boxes: Tensor, looks: dict[str, np.ndarray]) -> None:
+    def add(
+        self,
+        window: int,
+        frame: int,
+        target: TargetFrame,
+        boxes: Tensor,
+        looks: dict[str, np.ndarray],
+        min_iou: float,
+    ) -> None:
         """The detections of a frame that are matched with an object."""
         overlap = iou(target.boxes[:, None], boxes)
         alone = iou(target.boxes[:, None], target.boxes).fill_diagonal_(0).sum(1) < MAX_OVERLAP
         for item, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-            if overlap[item, column] >= MIN_IOU:
+            if overlap[item, column] >= min_iou:
                 self.window.append(window)
                 self.frame.append(frame)
                 self.owner.append(int(target.track_ids[item]))
@@ -57,7 +65,9 @@ class Detections:
 
 
 @torch.inference_mode()
-def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold: float) -> dict[str, Detections]:
+def matched(
+    module: SceneModelLightningModule, data: SceneDataModule, threshold: float, min_iou: float
+) -> dict[str, Detections]:
     found: dict[str, Detections] = {}
     for batch in data.test_dataloader():
         batch = data.on_after_batch_transfer(batch, 0)
@@ -77,7 +87,7 @@ def matched(module: SceneModelLightningModule, data: SceneDataModule, threshold:
                 queries = (outputs["exist_conf"][clip, time, :, 0] >= threshold).nonzero().flatten()
                 of_frame = {name: values[clip, time, queries].numpy() for name, values in looks.items()}
                 frame = int(batch.frame_indices[clip, time])
-                rows.add(window, frame, target[~target.ignore], boxes[clip, time, queries], of_frame)
+                rows.add(window, frame, target[~target.ignore], boxes[clip, time, queries], of_frame, min_iou)
     return {name: rows for name, rows in found.items() if rows.owner}
 
 
@@ -104,10 +114,11 @@ def told_apart(found: dict[str, Detections], name: str, gap: tuple[int, int], al
 def main() -> None:
     parser = sequence_parser(__doc__)
     parser.add_argument("--threshold", type=float, default=0.3, help="existence score of a detection")
+    parser.add_argument("--min_iou", type=float, default=0.5, help="overlap of a detection with its object")
     options = parser.parse_args()
     module = SceneModelLightningModule.load_from_checkpoint(options.ckpt, map_location="cpu").eval()
     _, data = sequences_of(options, module.tracking.overlap)
-    found = matched(module, data, options.threshold)
+    found = matched(module, data, options.threshold, options.min_iou)
     if not found:
         sys.exit("no detection matches an annotated object")
     names = next(iter(found.values())).looks

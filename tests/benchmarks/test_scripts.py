@@ -62,7 +62,7 @@ def test_linking(script):
 def test_errors_and_looks_of_clips(script):
     walk = ("CKPT", "--root", "ROOT")
     assert "objects that have a query" in script("clip_errors.py", *walk)
-    assert "frames apart" in script("looks.py", *walk, "--threshold", "0.001")
+    assert "frames apart" in script("looks.py", *walk, "--threshold", "0", "--min_iou", "0")
 
 
 def test_step_time(script):
