@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.augmentation import Augmentation
@@ -20,7 +19,8 @@ from datamodules.normalisation import normalise
 from datamodules.options import require_that, validate
 from datamodules.predict_path import find_footage
 from datamodules.sampler import ClipSampler, SequenceSampler
-from datamodules.source import Source, shared_frames
+from datamodules.shared_frames import warn_of_shared_frames
+from datamodules.source import Source
 from datamodules.synthetic import SyntheticScenes
 from datamodules.windows import WindowDataset, dealt
 from scene_model.batch import SceneBatch
@@ -137,11 +137,7 @@ class SceneDataModule(VettedLoading, pl.LightningDataModule):
                 raise UserError(f"data.{key}: {error}") from error
             require_that(num_sequences > 0, f"data.{key}: holds no sequences")
         if stage == "fit":
-            for info, frames in shared_frames(self.train, self.val):
-                rank_zero_warn(
-                    f"data.val: {info.name}: frames {frames[0] + 1} to {frames[-1] + 1} are trained on as well, so "
-                    "scores of them say nothing of other videos; give training and validation frames of their own"
-                )
+            warn_of_shared_frames(self.train, self.val)
 
     @property
     def predict_inputs(self) -> list[Path]:

@@ -18,4 +18,4 @@ def normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
     """``[3, 1, 1]``, of uint8; kept on the device, since each copy there waits for all work that it has been given."""
     with torch.inference_mode(False):
-        return torch.tensor(values, device=device).mul_(255)[:, None, None]
+        return torch.tensor(values, dtype=torch.float32, device=device).mul_(255)[:, None, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
@@ -66,18 +65,3 @@ class Source(ABC):
             visibility=np.ones(len(boxes)),
         )
         return SequenceTruth(table, class_rules("DanceTrack", self.class_names, self.class_names))
-
-
-def shared_frames(one: Source, other: Source) -> Iterator[tuple[SequenceInfo, range]]:
-    """The sequences of `other` that have frames of `one`, and which, counted from 0 in what both are taken from."""
-    taken: dict[str, list[range]] = {}
-    for number in range(len(one.sequences())):
-        origin = one.origin(number)
-        if origin is not None:
-            taken.setdefault(origin[0], []).append(origin[1])
-    for number, info in enumerate(other.sequences()):
-        place, frames = other.origin(number) or ("", range(0))
-        for trained in taken.get(place, ()):
-            both = range(max(trained.start, frames.start), min(trained.stop, frames.stop))
-            if both:
-                yield info, both

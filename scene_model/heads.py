@@ -90,9 +90,7 @@ class BBoxPredictor(nn.Module):
             ``boxes`` ``[B, T, Q, 4]``, ``delta`` (the shift in logit space), ``exist_logits`` ``[B, T, Q, 1]`` and
             ``cls_logits`` ``[B, T, Q, C]``.
         """
-        with torch.autocast(
-            hidden.device.type, enabled=False
-        ):  # 8 bits are too few for boxes, and to tell scores apart
+        with torch.autocast(hidden.device.type, enabled=False):  # 8 bits do not tell near scores apart
             hidden = hidden.float()
             delta = self.delta(hidden)
             return {

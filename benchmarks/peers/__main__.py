@@ -95,9 +95,9 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
     yolo = Yolo(environment, read_options(options.yolo_options))
     systems: dict[str, Ours | Yolo] = {options.name: Ours(flags, environment), options.yolo_name: yolo}
     names = [options.name if system == "ours" else options.yolo_name for system in options.systems]
-    given = {options.name: configured(dataset, flags), options.yolo_name: {"flags": options.yolo_options}}
+    settings_of = {options.name: settings_of_ours(dataset, flags), options.yolo_name: settings_of_yolo(options)}
     for run in planned(dataset.name, names, options.minutes, options.seeds):
-        settings = settings_of(options, run.system == options.yolo_name) | given[run.system]
+        settings = common_settings(options) | settings_of[run.system]
         code = circumstances(options.threads)
         folder = work / "runs" / run.folder_name
         training = KeptTraining(folder, {**vars(run), "data": dataset.val.parent.name, "settings": settings})
@@ -120,18 +120,23 @@ def run_all(options: argparse.Namespace, flags: Sequence[str], results: ResultsF
         print(f"  {(time.perf_counter() - begin) / 60:.1f} minutes in all: {said}", flush=True)
 
 
-def settings_of(options: argparse.Namespace, is_yolo: bool) -> dict[str, Any]:
-    """The threads and data that the scores of a run depend on."""
+def common_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The threads and data that the scores of every run depend on."""
     if options.data == "synthetic":
         data = {"small": options.small}
     else:
         data = {part: list(getattr(options, f"{part}_frames")) for part in PETS}
         data |= {"sequences": Path(options.root).resolve().name, "classes": options.classes}
-    of_yolo = ["imgsz", *(("scenes", "yolo_epochs") if options.data == "synthetic" else ())]
-    return {"threads": options.threads, **data, **{name: getattr(options, name) for name in of_yolo if is_yolo}}
+    return {"threads": options.threads, **data}
 
 
-def configured(dataset: Dataset, flags: Sequence[str]) -> dict[str, Any]:
+def settings_of_yolo(options: argparse.Namespace) -> dict[str, Any]:
+    """Its images, and its options."""
+    names = ("imgsz", "scenes", "yolo_epochs") if options.data == "synthetic" else ("imgsz",)
+    return {**{name: getattr(options, name) for name in names}, "flags": options.yolo_options}
+
+
+def settings_of_ours(dataset: Dataset, flags: Sequence[str]) -> dict[str, Any]:
     """Our flags, and a fingerprint of what the config files say, comments aside."""
     words = [*dataset.fit_flags, *flags]
     files = [after for word, after in pairwise(words) if word == "--config"]

@@ -166,14 +166,14 @@ def test_finished_runs_are_known_after_a_new_start(tmp_path):
 
 
 def test_the_settings_of_ours_are_those_of_its_files(cut, tmp_path):
-    plain = command.configured(cut, ["--model.debug", "true"])
+    plain = command.settings_of_ours(cut, ["--model.debug", "true"])
     assert plain["flags"] == ["--model.debug", "true"]
-    assert command.configured(cut, [])["config"] == plain["config"]
+    assert command.settings_of_ours(cut, [])["config"] == plain["config"]
     (tmp_path / "own.yaml").write_text("model: {debug: true}  # a comment")
-    own = command.configured(cut, ["--config", str(tmp_path / "own.yaml")])["config"]
+    own = command.settings_of_ours(cut, ["--config", str(tmp_path / "own.yaml")])["config"]
     assert own != plain["config"]
     (tmp_path / "own.yaml").write_text("model: {debug: true}")
-    assert command.configured(cut, ["--config", str(tmp_path / "own.yaml")])["config"] == own
+    assert command.settings_of_ours(cut, ["--config", str(tmp_path / "own.yaml")])["config"] == own
 
 
 def test_options_of_yolo_are_values():

@@ -10,6 +10,7 @@ from factories import random_targets, small_config, small_model
 from scene_model.config import BackboneConfig, DenoiserConfig
 from scene_model.heads import BBoxPredictor
 from scene_model.network.model import build_scene_model
+from scene_model.network.proposals import ProposalHead
 from scene_model.training.denoiser import DinoDenoiser
 
 
@@ -152,6 +153,15 @@ def test_scores_and_boxes_are_exact_under_autocast():
     for name, values in exact.items():
         assert halved[name].dtype == torch.float32
         assert torch.equal(halved[name], values)
+
+
+def test_proposals_are_exact_under_autocast():
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        proposals = ProposalHead(32, 2)([torch.randn(2, 32, 8, 8)], num_frames=2)
+    for values in (proposals.exist_logits, proposals.cls_logits):
+        assert values.dtype == torch.float32
+        assert not torch.equal(values, values.bfloat16().float())
 
 
 def test_debug_refuses_wrong_frames():
