@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from scene_model import SceneModelLightningModule
 from scene_model.batch import SceneBatch
 from scene_model.boxes import iou
-from scene_model.training.head_adapter import IOU_THRESHOLD
+from scene_model.training.head_adapter import IOU_THRESHOLD, on_ignored
 from scene_model.training.matching import assign, matching_cost
 from scene_model.training.targets import pack
 
@@ -39,7 +39,8 @@ def errors(module: SceneModelLightningModule, batch: SceneBatch) -> dict[str, Te
     row = objects.clamp(min=0)[:, None, :, None].expand(*overlap.shape[:3], 1)
     mine = (objects >= 0)[:, None] & present[:, :, None].expand(overlap.shape).gather(3, row).squeeze(-1)
     placed = mine & (overlap.gather(3, row).squeeze(-1) >= IOU_THRESHOLD)
-    over = (outputs["exist_conf"].squeeze(-1) >= module.config.head.exist_threshold) & ~batch.padding_mask[..., None]
+    counted = ~batch.padding_mask[..., None] & ~(on_ignored(boxes, packed)[0] & ~mine)
+    over = (outputs["exist_conf"].squeeze(-1) >= module.config.head.exist_threshold) & counted
     best = overlap.amax(-1)
     return {
         "right": over & placed,

@@ -25,10 +25,11 @@ class BestAndLast(ModelCheckpoint):
     """Keeps ``best.ckpt``, ``last.ckpt`` and ``previous.ckpt`` in the ``checkpoints`` of the run's folder.
 
     ``last.ckpt`` is written at the end of every epoch, whether the score has improved or not, after every validation
-    within an epoch, and on SIGTERM; ``best.ckpt`` after a validation with a better score. Each is written hidden beside
-    its place and renamed once it is on the disk, so that it is never missing or cut short; what was ``last.ckpt`` by
-    then becomes ``previous.ckpt``. Where it cannot be written, say on a full disk, training ends and the old one
-    stays. A run resumed in its folder, which may have been moved, remembers its best score.
+    within an epoch, and on SIGTERM; ``best.ckpt`` after a validation with a better score. Gradients that are being
+    accumulated during a validation are in neither. Each file is written hidden beside its place and renamed once it is
+    on the disk, so that it is never missing or cut short; what was ``last.ckpt`` by then becomes ``previous.ckpt``.
+    Where it cannot be written, say on a full disk, training ends and the old one stays. A run resumed in its folder,
+    which may have been moved, remembers its best score.
 
     Args:
         monitor: Logged validation metric that says which checkpoint is best; where it is absent, only the last
@@ -89,7 +90,8 @@ class BestAndLast(ModelCheckpoint):
         A run resumed from a checkpoint in between would leave that validation out.
         """
         interval = self._every_n_train_steps
-        if interval and trainer.global_step % interval == 0 and not (trainer.is_last_batch or _validates_next(trainer)):
+        is_due = interval and trainer.global_step % interval == 0 and not trainer.fit_loop._should_accumulate()
+        if is_due and not (trainer.is_last_batch or _validates_next(trainer)):
             self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

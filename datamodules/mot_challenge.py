@@ -111,12 +111,12 @@ class MOTChallenge(Source):
     @cached_property
     def _sequences(self) -> list[_Sequence]:
         sequences = [self._read(read_folder(path)) for path in find_sequences(self.root)]
-        self._warn_of_ignored_classes([sequence.objects for sequence in sequences])
+        self._warn_of_ignored_classes(sequences)
         return sequences
 
-    def _warn_of_ignored_classes(self, objects: list[_Objects]) -> None:
+    def _warn_of_ignored_classes(self, sequences: list[_Sequence]) -> None:
         for label, name in enumerate(self.class_names):
-            ignored = np.concatenate([each.ignore[each.labels == label] for each in objects])
+            ignored = np.concatenate([(s.table.conf == 0)[s.rules.labels(s.table.classes) == label] for s in sequences])
             if len(ignored) and ignored.all():
                 warnings.warn(
                     f"{self.root}: all {len(ignored)} boxes of {name} are to be ignored, so it is neither learnt nor "
@@ -143,7 +143,7 @@ class MOTChallenge(Source):
 
     def _read_table(self, folder: SequenceFolder) -> MotTable:
         if folder.annotations.is_file():
-            return read_mot(folder.annotations, folder.info.num_frames)
+            return _certain(read_mot(folder.annotations, folder.info.num_frames), folder.annotations)
         if self.require_annotations:
             raise UserError(
                 f"{folder.annotations}: expected annotations, found no file; choose a folder where all sequences "
@@ -213,6 +213,17 @@ class _Objects:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         columns = (self.boxes, self.labels, self.track_ids, self.ignore)
         return TargetFrame(*(torch.from_numpy(column[rows].copy()) for column in columns))
+
+
+def _certain(table: MotTable, path: Path) -> MotTable:
+    """The table of a ground truth, unless a conf lies between 0 and 1: official scoring takes that for 0."""
+    unclear = (table.conf != 0) & (table.conf.astype(np.int64) == 0)
+    if unclear.any():
+        row = int(unclear.argmax())
+        where = f"frame {table.frames[row] + 1}, id {table.track_ids[row]}"
+        expected = "expected 1 in column 7 of a ground truth, or 0 for what is to be ignored"
+        raise UserError(f"{path}: {expected}, found {table.conf[row]:g} ({where})")
+    return table
 
 
 def _is_class(column: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -70,15 +70,23 @@ def find_sequences(root: str) -> list[Path]:
 
 def is_sequence(folder: Path) -> bool:
     """Whether a folder looks like one sequence in MOTChallenge layout."""
-    return any((folder / mark).exists() for mark in ("img1", "gt/gt.txt", "seqinfo.ini"))
+    return any(os.path.exists(folder / mark) for mark in ("img1", "gt/gt.txt", "seqinfo.ini"))
 
 
 def read_folder(path: Path) -> SequenceFolder:
     """Finds the images of a sequence; `seqinfo.ini` is optional, and must agree with them where it is there.
 
     Raises:
-        UserError: an image is missing or not numbered, `seqinfo.ini` is malformed or contradicts the images.
+        UserError: an image is missing or not numbered, `seqinfo.ini` is malformed or contradicts the images, or
+            something cannot be read.
     """
+    try:
+        return _read_folder(path)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_folder(path: Path) -> SequenceFolder:
     ini = path / "seqinfo.ini"
     settings = _read_settings(ini)
     default = path / "img1" if (path / "img1").is_dir() else path
@@ -86,7 +94,7 @@ def read_folder(path: Path) -> SequenceFolder:
     files = _numbered_images(images)
     length = int(_positive(settings, ini, "seqLength", len(files)))
     if length > len(files):
-        raise UserError(f"{_sibling(images, str(files[-1]), len(files) + 1)}: missing, {ini} says seqLength={length}")
+        raise UserError(f"{_next_to(images / str(files[-1]))}: missing, {ini} says seqLength={length}")
     height, width = image_size(images / str(files[0]))
     for key, actual in (("seqLength", len(files)), ("imWidth", width), ("imHeight", height)):
         stated = _positive(settings, ini, key, actual)
@@ -105,7 +113,11 @@ def _levels(top: Path) -> Iterator[list[Path]]:
 
 
 def _subfolders(path: Path) -> list[Path]:
-    return [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    """Those that are not hidden; of a folder that cannot be read, such as a disk's lost+found, none."""
+    try:
+        return [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    except OSError:
+        return []
 
 
 def _sequences_among(folders: list[Path]) -> list[Path]:
@@ -159,3 +171,10 @@ def _sibling(folder: Path, name: str, number: int) -> Path:
     match = _NUMBERED_IMAGE.fullmatch(name)
     assert match is not None
     return folder / f"{match[1]}{number:0{len(match[2])}d}{match[3]}"
+
+
+def _next_to(path: Path) -> Path:
+    """The path of the image that comes after a numbered one."""
+    match = _NUMBERED_IMAGE.fullmatch(path.name)
+    assert match is not None
+    return _sibling(path.parent, path.name, int(match[2]) + 1)

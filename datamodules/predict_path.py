@@ -75,7 +75,7 @@ def _videos_below(top: Path) -> dict[Path, Open]:
     found = _openers(children)
     if found:
         return found
-    deeper = _openers(path for child in children if child.is_dir() for path in _children(child))
+    deeper = _openers(path for child in children if child.is_dir() for path in _children_if_any(child))
     if _open_sequence in deeper.values():
         return dict.fromkeys(find_sequences(str(top)), _open_sequence)
     return {path: opener for path, opener in deeper.items() if opener != _open_images}
@@ -105,7 +105,10 @@ def _opener(path: Path) -> Open | None:
 
 
 def _open_sequence(path: Path, name: str) -> Footage:
-    folder = read_folder(path)
+    try:
+        folder = read_folder(path)
+    except UserError as error:
+        raise UserError(f"{error}; a folder of images, given itself, is taken as it is") from error
     return ImageFolder.open(folder.images, folder.files, name, folder.info.fps)
 
 
@@ -153,6 +156,15 @@ def _children(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_dir() or _suffix(entry.name) in VIDEO_SUFFIXES]
     return [folder / name for name in sorted(names, key=_natural_order) if not name.startswith(".")]
+
+
+def _children_if_any(folder: Path) -> list[Path]:
+    """Those of a folder that may be unreadable, of which a warning tells."""
+    try:
+        return _children(folder)
+    except OSError as error:
+        rank_zero_warn(f"{folder}: cannot be read ({error.strerror}): left out")
+        return []
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from scene_model.batch import SceneBatch, SequenceInfo
 from scene_model.errors import UserError
 from scene_model.files import NewFile, file_errors
+from scene_model.intact_loading import load_intact
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_bad_step(path: Path) -> BadStep:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_intact(path)
         batch = _batch(content["batch"])
         return BadStep(batch, content["precision"], content["device"])
     except Exception as error:  # torch.load fails in as many ways as files can be broken

@@ -65,12 +65,15 @@ def class_rules(benchmark: Benchmark, classes: Sequence[str], names: Sequence[st
         names: the names behind the numbers 1, 2, ... of the class column.
 
     Raises:
-        UserError: a class is not among the names, or MOT15, which has no class column, is asked for several.
+        UserError: a class is not among the names or there twice, or MOT15, which has no class column, is asked for
+            several.
     """
     if benchmark == "MOT15":
         if len(classes) != 1:
             raise UserError(f"MOT15 has no class column, so expected one name in `classes`, found {list(classes)}")
         return ClassRules(benchmark, (), ())
+    if len(set(classes)) < len(classes):
+        raise UserError(f"expected different names in `classes`, found {list(classes)}")
     unknown = [name for name in classes if name not in names]
     if unknown:
         raise UserError(f"expected in `classes` only names out of {', '.join(names)}, found {unknown[0]!r}")

@@ -1,4 +1,5 @@
 import csv
+import os
 import resource
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,9 @@ SMALL_SCENES = [
     *("--data.val.num_scenes", "1"),
     *("--data.val.num_frames", "6"),
 ]
-torch.set_num_threads(1)  # tensors this small gain nothing from more, and lose much on a busy machine
+# Tensors this small gain nothing from more threads, and lose much on a busy machine.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """SIGTERM and SLURM's signal ahead of it: saved at the end of a batch, exit code 143, and the same command goes on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +54,11 @@ def wait_for_rows(folder, process):
     metrics = folder / "runs/version_0/metrics.csv"
     while not metrics.exists() and process.poll() is None:
         time.sleep(0.2)
+
+
+def catches(pid, signum):
+    [caught] = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return int(caught, 16) >> (signum - 1) & 1
 
 
 def step_of(folder):
@@ -110,3 +117,17 @@ def test_processes_that_train_together_stop_together(small, config_folder, tmp_p
     _, err = job.communicate(timeout=240)
     assert job.returncode == 143, err
     assert step_of(tmp_path) > 0
+
+
+def test_the_signal_of_slurm_ends_what_is_no_training_too(small, tmp_path, tools):
+    """Lightning would write a checkpoint, and have SLURM begin the same job again, each time from its beginning."""
+    flags = [*small, "--data.val.num_scenes", "5000", "--data.val.num_frames", "40"]
+    variables = {**JOB, "PATH": f"{tools}:{os.environ['PATH']}"}
+    job = start([sys.executable, f"{ROOT}/main.py", "validate", *flags], tmp_path, **variables)
+    while job.poll() is None and not catches(job.pid, signal.SIGUSR1):
+        time.sleep(0.2)
+    job.send_signal(signal.SIGUSR1)
+    _, err = job.communicate(timeout=240)
+    assert job.returncode == 143, err
+    assert not (tmp_path / "asked.txt").exists()
+    assert not list(tmp_path.rglob("hpc_ckpt*"))

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback
 
 from main import main
+from scene_model.cli.command_line import CheckpointCLI
 
 ROOT = Path(__file__).parents[1]
 RUN = [
@@ -55,6 +56,22 @@ def assert_same(one, other):
         assert one == other
 
 
+def assert_same_run(folder, other):
+    assert_same(final(folder), final(other))
+    assert (folder / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+
+
+def cut_off(run, cut, monkeypatch):
+    """Begins a run that a callback ends."""
+    built = CheckpointCLI._instantiate_trainer
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            CheckpointCLI, "_instantiate_trainer", lambda self, config, own: built(self, config, [*own, cut])
+        )
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            main(run)
+
+
 @pytest.fixture(scope="module")
 def whole(small, tmp_path_factory):
     """A run that nothing happens to."""
@@ -80,23 +97,19 @@ def whole(small, tmp_path_factory):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_was_cut_off_ends_like_one_that_was_not(small, whole, in_tmp, monkeypatch, step, hook, workers):
     run = ["fit", *small, *RUN, *AUGMENTED, "--data.num_workers", str(workers)]
-    with monkeypatch.context() as patched:
-        import scene_model.cli.command_line as command_line
-
-        built = command_line.CheckpointCLI._instantiate_trainer
-        cut = PowerCut(step, hook)
-        patched.setattr(
-            command_line.CheckpointCLI,
-            "_instantiate_trainer",
-            lambda self, config, own: built(self, config, [*own, cut]),
-        )
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            main(run)
+    cut_off(run, PowerCut(step, hook), monkeypatch)
     main(run)
-    folder = in_tmp / "runs/version_0"
     assert [path.name for path in (in_tmp / "runs").iterdir()] == ["version_0"]
-    assert_same(final(folder), final(whole))
-    assert (folder / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert_same_run(in_tmp / "runs/version_0", whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_limited_by_steps_goes_on_from_the_end_of_an_epoch(small, in_tmp, monkeypatch):
+    run = ["fit", *small, *RUN, "--checkpoint.every_n_train_steps", "null", "--trainer.max_steps", "15"]
+    main([*run, "--trainer.default_root_dir", "whole"])
+    cut_off(run, PowerCut(7, "on_train_batch_start"), monkeypatch)
+    main(run)
+    assert_same_run(in_tmp / "runs/version_0", in_tmp / "whole/version_0")
 
 
 @pytest.mark.slow

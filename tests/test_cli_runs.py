@@ -112,6 +112,26 @@ def test_last_goes_on_in_the_folder_of_that_run(small, in_tmp, logged, capsys, c
     assert yaml.safe_load((in_tmp / "runs/version_0/config.yaml").read_text())["ckpt_path"] is None
 
 
+def test_options_are_saved_whole_or_not_at_all(small, in_tmp, monkeypatch):
+    """A run goes on with them, and other processes read them while one writes."""
+    run = ["fit", *small, "--ckpt_path", "last", "--trainer.max_epochs"]
+    main([*run, "1"])
+    path = in_tmp / "runs/version_0/config.yaml"
+    before = path.read_text()
+
+    def power_cut(new):
+        assert new.part.is_file()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scene_model.cli.command_line.NewFile.place", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            main([*run, "2"])
+    assert path.read_text() == before
+    main([*run, "2"])
+    assert path.read_text() == before.replace("max_epochs: 1", "max_epochs: 2")
+
+
 @pytest.mark.slow
 def test_a_resumed_run_may_have_another_strategy(small, in_tmp, capsys):
     single = "lightning.pytorch.strategies.SingleDeviceStrategy"

@@ -24,6 +24,7 @@ from scene_model.cli.run_logs import LogPosition, run_loggers
 from scene_model.cli.stop_signals import StopAtBatchEnd
 from scene_model.cli.summary import summary
 from scene_model.errors import UserError
+from scene_model.files import NewFile, file_errors
 from scene_model.network.initial_weights import weights_to_follow
 
 _DEFAULTS = {
@@ -111,6 +112,7 @@ class CheckpointCLI(CheckpointParsing):
             if getattr(callback, "dirpath", "") is None:
                 callback.dirpath = str(folder / "checkpoints")  # type: ignore[attr-defined]
         self.run_folder = folder
+        trainer._signal_connector = StopAtBatchEnd(trainer)
         if self.subcommand == "fit":
             self._prepare_fit(trainer, folder)
         self._save_config(folder / "config.yaml")
@@ -121,7 +123,8 @@ class CheckpointCLI(CheckpointParsing):
         if not self.resumed_folder:
             self.lock = lock_run(folder)
         trainer.callbacks.insert(0, LogPosition(self.resumption.logged))  # type: ignore[attr-defined]
-        trainer._signal_connector = StopAtBatchEnd(trainer)
+        # Lightning takes a finished epoch for one that was begun where max_steps is given, and goes on in it.
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
         self.resumption.say_if_complete(trainer)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -166,8 +169,10 @@ class CheckpointCLI(CheckpointParsing):
         config = self.config[str(self.subcommand)].clone()
         if self.resumed_folder:
             config.ckpt_path = None
-        parser = self._parser(self.subcommand)
-        parser.save(config, str(path), skip_none=False, overwrite=True, multifile=False)
+        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        with NewFile(path) as new, file_errors(path):  # other processes of the run read the one before
+            new.part.write_text(text, encoding="utf-8")
+            new.place()
 
     @rank_zero_only
     def after_fit(self) -> None:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from scene_model.cli.run_folder import global_rank
 from scene_model.errors import UserError
+from scene_model.files import file_errors
 
 try:
     import fcntl
@@ -59,8 +60,9 @@ class RunLock:
             ) from None
         except OSError:  # a file system without locks
             pass
-        self._file.truncate(0)
-        print(f"process {os.getpid()} on {socket.gethostname()}", file=self._file, flush=True)
+        with file_errors(self.path):
+            self._file.truncate(0)
+            print(f"process {os.getpid()} on {socket.gethostname()}", file=self._file, flush=True)
 
 
 def _read(file: TextIO) -> str:

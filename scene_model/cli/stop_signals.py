@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,10 +64,14 @@ class StopAtBatchEnd(_SignalConnector):
     def _agree(self) -> None:
         """Raise on all processes if one of them is to stop; in the place of a broadcast by Lightning."""
         flag = torch.tensor(self._requested and not self._in_the_middle_of_a_step(), dtype=torch.int32)
-        flag = flag.to(self.trainer.strategy.root_device)
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group_of_hosts)
         if flag.item():
             raise SIGTERMException
+
+    @cached_property
+    def _group_of_hosts(self) -> dist.ProcessGroup | None:
+        """All processes, talking from host to host, so that nobody waits for a device; None: they do so anyway."""
+        return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
     def _in_the_middle_of_a_step(self) -> bool:
         """Whether gradients are being accumulated, which no checkpoint holds."""

@@ -76,7 +76,12 @@ def _torchvision_model(config: BackboneConfig) -> nn.Module:
     names = [entry.name for entry in torchvision.models.get_model_weights(config.name)] + ["DEFAULT"]
     if weights not in names:
         raise UserError(f"model.backbone.weights: {weights!r} is neither a file nor one of {', '.join(names)}")
-    return cast(nn.Module, torchvision.models.get_model(config.name, weights=weights))
+    try:
+        return cast(nn.Module, torchvision.models.get_model(config.name, weights=weights))
+    except (OSError, RuntimeError) as error:  # no network, no place on the disk, or another file than expected
+        raise UserError(
+            f"model.backbone.weights: {weights} cannot be downloaded ({error}); give the path of a file"
+        ) from error
 
 
 def _file_of(config: BackboneConfig) -> Path:

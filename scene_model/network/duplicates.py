@@ -41,9 +41,9 @@ class DuplicateSuppression(nn.Module):
         Returns:
             ``[B, T, Q, 1]``.
         """
-        return (
-            exist_logits + self.shift(_overlap_with_better(exist_logits, boxes, attention_mask, padding_mask)).float()
-        )
+        overlap = _overlap_with_better(exist_logits, boxes, attention_mask, padding_mask)
+        with torch.autocast(overlap.device.type, enabled=False):  # as in the predictors: near scores stay apart
+            return exist_logits + self.shift(overlap)
 
 
 @torch.no_grad()

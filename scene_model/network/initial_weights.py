@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from scene_model.errors import UserError
 from scene_model.intact_loading import load_intact
+from scene_model.rank_zero import rank_zero_warn
 
 _OPTION = "model.weights"
 _are_read = ContextVar("_are_read", default=True)

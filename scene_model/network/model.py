@@ -12,10 +12,10 @@ from scene_model.heads import extended
 from scene_model.network.backbone import Backbone, build_backbone
 from scene_model.network.debug import add_checks
 from scene_model.network.decoder import ClipDecoder, Queries
+from scene_model.network.denoising import DenoisingState
 from scene_model.network.encoder import HybridEncoder
 from scene_model.network.initial_weights import are_read, start_from, weights_to_follow
 from scene_model.network.proposals import ProposalHead, Proposals, select_tokens
-from scene_model.training.denoiser import DenoisingState
 
 
 class SceneModel(nn.Module):

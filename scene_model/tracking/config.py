@@ -24,7 +24,8 @@ class LinkingConfig:
         min_shared_affinity: least weighted mean of all similarities, from 0 to 1, of what is linked on shared frames;
             0: `min_iou` alone decides.
         max_distance: greatest distance from where its motion leads at which a track may come back, in sizes of its box
-            per square root of the frames since it was seen; 0 links on shared frames only.
+            (both in shares of the frame's width and height) per square root of the frames since it was seen; 0 links on
+            shared frames only.
         min_affinity: least weighted mean of all similarities, from 0 to 1, of a track that comes back.
         min_agreement: least agreement of the class scores, from 0 to 1, of a track that comes back.
         exchange_margin: two tracks that met exchange their identities where each then looks more like itself before, by

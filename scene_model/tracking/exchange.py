@@ -6,10 +6,8 @@ import numpy as np
 
 from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
-from scene_model.tracking.similarity import agreement, cosine, iou
+from scene_model.tracking.similarity import MEETING_IOU, agreement, cosine, iou
 from scene_model.tracking.tracks import Tracks
-
-_MEETING_IOU = 0.1
 
 
 def exchange(tracks: Tracks, seen: Tracks, rows: IntArray, config: LinkingConfig) -> IntArray:
@@ -51,5 +49,5 @@ def _have_met(tracks: Tracks, pairs: IntArray, keep_threshold: float) -> BoolArr
     seen = tracks.seen_scores(keep_threshold) > 0
     first, second = pairs.T
     overlap = iou(boxes[first].T, boxes[second].T).T * (seen[first] & seen[second])
-    met: BoolArray = (overlap >= _MEETING_IOU).any(1)
+    met: BoolArray = (overlap >= MEETING_IOU).any(1)
     return met

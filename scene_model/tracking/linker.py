@@ -113,8 +113,9 @@ class WindowLinker:
     def _linked(self, tracks: Tracks, tracklets: Tracks, shared: slice) -> Tracks:
         """Live tracks, gone on by the tracklets that were assigned to them, and the tracks that the others begin."""
         rows, columns = assign(tracks, tracklets, shared, self._config)
-        tracks.take_identities(exchange(tracks, tracklets[columns], rows, self._config))
+        owner = exchange(tracks, tracklets[columns], rows, self._config)
         tracks[rows] = tracks[rows].continued_by(tracklets[columns], self._frames, self._config.keep_threshold)
+        tracks.take_identities(owner)
         is_birth = tracklets.scores.max(1) >= self._config.birth_threshold
         is_birth &= tracklets.motion.last >= self.next_frame  # in final frames alone there is nothing to report
         is_birth[columns] = False

@@ -6,6 +6,8 @@ import numpy as np
 
 from scene_model.tracking.columns import FloatArray
 
+MEETING_IOU = 0.1
+"""Overlap from which two objects count as meeting: what is seen in one's box may be the other then."""
 _TINY = float(np.finfo(np.float64).tiny)
 
 

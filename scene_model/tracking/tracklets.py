@@ -7,11 +7,10 @@ import numpy as np
 from scene_model.tracking.columns import BoolArray, FloatArray, IntArray
 from scene_model.tracking.config import LinkingConfig
 from scene_model.tracking.motion import Motion
-from scene_model.tracking.similarity import agreement, frame_iou, weighted_mean
+from scene_model.tracking.similarity import MEETING_IOU, agreement, frame_iou, weighted_mean
 from scene_model.tracking.tracks import Looks, Tracks
 from scene_model.tracking.window import Window
 
-_MAX_OVERLAP = 0.1
 _TRUST_OF_OVERLAPPED = 0.01
 
 
@@ -54,7 +53,7 @@ def _is_alone(overlap: FloatArray, weights: FloatArray) -> BoolArray:
     seen = weights.T > 0
     others = overlap * (seen[:, None] & seen[:, :, None])
     others[:, np.arange(len(weights)), np.arange(len(weights))] = 0
-    alone: BoolArray = others.max(2, initial=0).T < _MAX_OVERLAP
+    alone: BoolArray = others.max(2, initial=0).T < MEETING_IOU
     return alone
 
 

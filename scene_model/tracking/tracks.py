@@ -81,7 +81,10 @@ class Tracks(Columns):
             setattr(self, name, np.concatenate([old, np.zeros((len(old), add, *old.shape[2:]))], axis=1))
 
     def take_identities(self, owner: IntArray) -> None:
-        """Gives each track what is known of who another one, a row of these, is; where it is stays."""
+        """Gives each track what is known of who another one, a row of these, was up to their meeting.
+
+        Where it is stays, and what it has looked like since.
+        """
         for name in ("ids", "class_sums", "looks_before"):
             setattr(self, name, getattr(self, name)[owner])
 

@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed
-from lightning_utilities.core.rank_zero import WarningCache
 from torch import Tensor
 
 from scene_model.batch import TargetFrame
 from scene_model.boxes import iou
 from scene_model.config import SceneModelConfig
 from scene_model.heads import extended
-from scene_model.training.denoiser import DenoisingState
+from scene_model.network.denoising import DenoisingState
+from scene_model.rank_zero import rank_zero_warn_once
 from scene_model.training.dense import dense_losses
 from scene_model.training.matching import assign, matching_cost
 from scene_model.training.targets import ClipTargets, QueryTargets, assign_targets, pack
 
 IOU_THRESHOLD = 0.5
-_WARNINGS = WarningCache()
 COUNTS = ("num_matches", "num_targets", "num_predictions")
 """Keys of `HeadAdapter.compute_loss` that are counts, not losses."""
 
@@ -81,7 +80,7 @@ class HeadAdapter:
         cost = matching_cost(boxes, exist_logits, outputs["layer_cls_logits"], packed, self.weights)
         objects = assign(cost, packed.num_objects)
         num_layers = len(boxes)
-        counted_without = ~_on_ignored(boxes, packed).flatten(0, 1)
+        counted_without = ~on_ignored(boxes, packed).flatten(0, 1)
         return assign_targets(
             packed.repeat(num_layers), objects.flatten(0, 1), counted_without, real.repeat(num_layers, 1)
         )
@@ -122,7 +121,7 @@ class HeadAdapter:
     ) -> dict[str, Tensor]:
         boxes = outputs["dn_boxes"].detach()
         num_layers = len(boxes)
-        counted_without = ((state.group > 0)[:, None] & ~_on_ignored(boxes, packed)).flatten(0, 1)
+        counted_without = ((state.group > 0)[:, None] & ~on_ignored(boxes, packed)).flatten(0, 1)
         targets = assign_targets(
             packed.repeat(num_layers), state.objects.repeat(num_layers, 1), counted_without, real.repeat(num_layers, 1)
         )
@@ -141,13 +140,13 @@ class HeadAdapter:
 def _warn_of_surplus(packed: ClipTargets, num_queries: int) -> None:
     """Say once that a clip holds more objects than it has queries; the count is known on the host."""
     if int(packed.num_objects.max()) > num_queries:
-        _WARNINGS.warn(
+        rank_zero_warn_once(
             f"A clip holds more objects than model.decoder.num_queries = {num_queries}: the surplus ones go without a "
             "query, count as missed, and are not learnt"
         )
 
 
-def _on_ignored(boxes: Tensor, packed: ClipTargets) -> Tensor:
+def on_ignored(boxes: Tensor, packed: ClipTargets) -> Tensor:
     """Which boxes ``[L, B, T, Q, 4]`` fall on something to ignore: ``[L, B, T, Q]``."""
     truth, ignore = packed.boxes.transpose(1, 2)[None], packed.ignore.transpose(1, 2)[None]
     overlap = iou(boxes[..., None, :], truth[:, :, :, None])

@@ -280,3 +280,24 @@ def test_lightnings_own_callback_leaves_the_last_checkpoint_behind_the_run(make_
     stock = ModelCheckpoint(tmp_path / "stock", "best", "val/score", save_last=True, mode="max")
     fit(make_trainer, [0.3, 0.2, 0.1], stock)
     assert steps(tmp_path / "stock") == {"best.ckpt": STEPS, "last.ckpt": STEPS}
+
+
+def test_no_checkpoint_comes_while_gradients_are_accumulated(make_trainer, tmp_path):
+    saved = []
+
+    class Look(BestAndLast):
+        def _save(self, trainer):
+            saved.append((trainer.global_step, trainer.fit_loop.batch_idx))
+            super()._save(trainer)
+
+    options = {"accumulate_grad_batches": 2, "limit_val_batches": 0}
+    fit(make_trainer, [], BestAndLast("val/score", every_n_train_steps=1), max_epochs=1, **options)
+    fit(
+        make_trainer,
+        [],
+        Look("val/score", every_n_train_steps=1),
+        max_epochs=2,
+        ckpt_path=tmp_path / "checkpoints/last.ckpt",
+        **options,
+    )
+    assert saved == [(3, 1), (4, 3)]

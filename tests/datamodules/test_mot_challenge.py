@@ -54,6 +54,17 @@ def test_frames_targets_and_info(tmp_path):
     assert not target.ignore.any()
 
 
+@pytest.mark.parametrize("conf", ["0.87", "-0.5"])
+def test_a_ground_truth_says_for_sure_what_counts(tmp_path, conf):
+    """Official scoring takes such a conf for 0: it would be learnt, and then not scored."""
+    path = make_sequence(tmp_path, f"1,1,10,5,20,10,1,1,1\n3,2,10,5,20,10,{conf},1,1\n")
+    message = read_error(path)
+    assert str(path / "gt" / "gt.txt") in message
+    assert message.endswith(
+        f"expected 1 in column 7 of a ground truth, or 0 for what is to be ignored, found {conf} (frame 3, id 2)"
+    )
+
+
 def test_construction_reads_nothing_and_empty_root_is_an_error():
     source = MOTChallenge()
     assert source.class_names == ["pedestrian"]
@@ -135,6 +146,13 @@ def test_a_class_that_is_ignored_throughout_is_told(tmp_path):
     with pytest.warns(UserWarning, match="all 2 boxes of car are to be ignored") as caught:
         source.sequences()
     assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_distractors_are_none_of_the_boxes_of_a_class(tmp_path):
+    """Static persons, which are targets to ignore, where no bicycle was seen."""
+    path = make_sequence(tmp_path / "MOT17-02", "1,1,10,5,20,10,0,7,1\n2,1,10,5,20,10,0,7,1\n")
+    MOTChallenge(str(path), classes=["bicycle"]).sequences()
 
 
 def test_rules_can_be_chosen(tmp_path):

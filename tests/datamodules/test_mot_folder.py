@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -107,3 +109,36 @@ def test_two_images_of_one_frame(tmp_path):
     path = make_sequence(tmp_path / "a")
     Image.new("L", (40, 20)).save(path / "img1/2.jpg")
     assert "found frame 2 twice" in read_error(read_folder, path)
+
+
+def test_the_image_that_is_missing_at_the_end_is_named(tmp_path):
+    path = make_sequence(tmp_path, INFO.replace("seqLength=4", "seqLength=5"))
+    assert f"{path / 'img1' / '000005.png'}: missing" in read_error(read_folder, path)
+    for number in range(1, 5):
+        (path / "img1" / f"{number:06d}.png").rename(path / "img1" / f"{number - 1:06d}.png")
+    assert f"{path / 'img1' / '000004.png'}: missing" in read_error(read_folder, path)
+
+
+def test_a_folder_that_cannot_be_read_stops_nothing_beside_it(tmp_path, monkeypatch):
+    """Such as lost+found of a whole disk."""
+    make_sequence(tmp_path / "train" / "a")
+    (tmp_path / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def refuse(path):
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert [path.name for path in find_sequences(str(tmp_path))] == ["a"]
+
+
+def test_a_sequence_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    path = make_sequence(tmp_path / "a")
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.listdir", refuse)
+    assert f"{path / 'img1'}: cannot be read (Permission denied)" in read_error(read_folder, path)

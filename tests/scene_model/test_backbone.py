@@ -1,3 +1,5 @@
+from urllib.error import URLError
+
 import pytest
 import torch
 import torchvision
@@ -102,3 +104,13 @@ def test_gradient_checkpointing_changes_no_number():
         sum(level.square().mean() for level in backbone(torch.rand(2, 3, 64, 64))).backward()
         gradients.append([p.grad for p in backbone.parameters()])
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("invalid hash value")])
+def test_weights_that_cannot_be_downloaded_are_a_sentence(monkeypatch, error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    with pytest.raises(UserError, match=r"model.backbone.weights: DEFAULT cannot be downloaded .*give the path of a"):
+        build_backbone(BackboneConfig(name="resnet18", weights="DEFAULT"))

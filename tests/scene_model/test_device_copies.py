@@ -6,7 +6,7 @@ from factories import random_targets
 from scene_model import SceneModelLightningModule
 from scene_model.batch import SceneBatch, SequenceInfo
 from scene_model.config import BackboneConfig, DecoderConfig, DenoiserConfig, EncoderConfig
-from scene_model.training.denoiser import DenoisingState
+from scene_model.network.denoising import DenoisingState
 from scene_model.training.targets import ClipTargets
 
 WAITING = {"cpu", "numpy", "item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__contains__"}

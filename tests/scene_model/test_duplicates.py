@@ -88,3 +88,11 @@ def test_training_reaches_it_and_leaves_the_boxes_alone() -> None:
     module(logits, boxes, None, None).sum().backward()
     assert boxes.grad is None
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_it_is_exact_under_autocast() -> None:
+    logits, boxes = queries()
+    module = trained()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = module(logits, boxes, None, None)
+    assert torch.equal(under_autocast, module(logits, boxes, None, None))

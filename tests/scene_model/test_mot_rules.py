@@ -34,3 +34,8 @@ def test_mot15_has_one_class_whatever_the_column_says():
 def test_unknown_class_name():
     with pytest.raises(UserError, match="names out of dog, cat, found 'pedestrian'"):
         class_rules("DanceTrack", ["pedestrian"], names=["dog", "cat"])
+
+
+def test_a_class_named_twice():
+    with pytest.raises(UserError, match="expected different names in `classes`, found \\['car', 'car'\\]"):
+        class_rules("MOT17", ["car", "car"])

@@ -129,6 +129,23 @@ def test_the_margin_says_how_sure_it_must_be():
         assert ends_as_it_began(video, rows) == [expected, expected]
 
 
+@pytest.mark.parametrize("meetings", [(12,), (5, 12), (9, 12)])
+def test_an_exchange_lasts_where_it_comes_with_the_window_of_the_meeting(meetings):
+    """They pass each other within a frame, so that the same window shows them apart again; the last time, confused."""
+    video = straight(((0.3, 0.5), (0.3, 0.5)), ((0.7, 0.5), (0.7, 0.5)), num_frames=24)
+    video.boxes[1, meetings, 0] = 0.35
+    windows = []
+    for start in range(0, 21, 2):
+        frames = np.arange(start, start + 4)
+        swapped = (frames > meetings[-1]) & (start <= meetings[-1])
+        objects = np.where(swapped[:, None], [1, 0], [0, 1])
+        boxes, looks = video.boxes[objects, frames[:, None]], LOOKS[objects]
+        windows.append(Window(frames, boxes, np.full((4, 2), 0.9), np.ones((4, 2, 1)), looks))
+    rows = link(windows, LinkingConfig(exchange_margin=0.15))
+    assert ends_as_it_began(video, rows, last=23) == [True, True]
+    assert set(rows.track_ids) == {1, 2}
+
+
 def test_alike_objects_keep_what_they_have():
     video = crossing()
     rows = link(confused(video, looks=np.array([[1.0, 0.0], [1.0, 0.1]])))
