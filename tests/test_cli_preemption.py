@@ -105,10 +105,11 @@ def test_the_batch_script_requeues_what_was_stopped(small, tmp_path, tools):
     assert (tmp_path / "asked.txt").read_text() == "requeue 4711\n"
 
 
-@pytest.mark.parametrize("signalled", [0, 1])
-def test_processes_that_train_together_stop_together(small, config_folder, tmp_path, signalled):
-    """Whichever of them is signalled."""
+@pytest.mark.parametrize(("signalled", "backend"), [(0, "gloo"), (1, "gloo"), (0, "cpu:gloo,cuda:gloo")])
+def test_processes_that_train_together_stop_together(small, config_folder, tmp_path, signalled, backend):
+    """Whichever of them is signalled, and where another backend than gloo alone serves training."""
     flags = [*small, "--config", str(config_folder / "ddp.yaml"), "--trainer.max_epochs", "10000"]
+    flags += ["--trainer.strategy.process_group_backend", backend]
     command = [sys.executable, f"{ROOT}/main.py", "fit", *flags, "--trainer.limit_val_batches", "0"]
     job = start(command, tmp_path)
     wait_for_rows(tmp_path, job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -71,7 +71,7 @@ class StopAtBatchEnd(_SignalConnector):
     @cached_property
     def _group_of_hosts(self) -> dist.ProcessGroup | None:
         """All processes, talking from host to host, so that nobody waits for a device; None: they do so anyway."""
-        return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        return None if dist.get_backend() == "gloo" else cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
 
     def _in_the_middle_of_a_step(self) -> bool:
         """Whether gradients are being accumulated, which no checkpoint holds."""
