@@ -68,6 +68,8 @@ class DecoderConfig:
 
     Args:
         num_queries: identities that one clip can hold.
+        num_groups: groups of `num_queries` queries in training, each matched with all objects by itself (Group DETR,
+            arXiv 2207.13085); all else sees the first alone.
         num_layers: decoder layers; each refines the boxes of the one before.
         num_heads: attention heads.
         num_points: sampling points per head and level of the deformable attention.
@@ -75,13 +77,14 @@ class DecoderConfig:
     """
 
     num_queries: int = 50
+    num_groups: int = 1
     num_layers: int = 3
     num_heads: int = 4
     num_points: int = 4
     feedforward: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("num_queries", "num_layers", "num_heads", "num_points", "feedforward"):
+        for name in ("num_queries", "num_groups", "num_layers", "num_heads", "num_points", "feedforward"):
             _require(getattr(self, name) >= 1, f"model.decoder.{name}: expected at least 1, got {getattr(self, name)}")
 
 

@@ -133,8 +133,15 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         """Find what is wrong with the trainer's options before any work starts.
 
         Raises:
-            UserError: the cosine has no end.
+            UserError: the cosine has no end, or a GPU is asked for results that it cannot repeat to the bit.
         """
+        only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        is_strict = torch.are_deterministic_algorithms_enabled() and not only_warns
+        if is_strict and trainer.strategy.root_device.type == "cuda":
+            raise UserError(
+                "trainer.deterministic: on a GPU torch has no deterministic gradient of the sampling that attention does; "
+                "warn makes all else deterministic"
+            )
         if self.scheduler_config is not None and (trainer.max_epochs or 0) < 1:
             raise UserError(
                 "model.scheduler: the cosine needs a trainer.max_epochs, as in config/base.yaml; null goes without"

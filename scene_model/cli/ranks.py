@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import subprocess
@@ -12,12 +13,13 @@ from contextlib import contextmanager, suppress
 from signal import Signals
 from typing import Any
 
+import torch.distributed as dist
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.distributed import _destroy_dist_connection
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.distributed import DistError
 
 from scene_model.cli.user_errors import fail
 from scene_model.errors import UserError
@@ -66,8 +68,10 @@ def ranks_end_together(trainer: Trainer) -> Iterator[None]:
     ranks = launcher.ranks if launcher else _LaunchedRanks()
     try:
         yield
+        _leave_group()
         ranks.wait()
     except BaseException as error:
+        atexit.unregister(_destroy_dist_connection)  # which would wait for ranks that do not come
         is_lost = trainer.world_size > 1 and _tells_of_a_lost_rank(error)
         if is_lost:
             ranks.wait_for_a_failure(patience=2)
@@ -77,6 +81,16 @@ def ranks_end_together(trainer: Trainer) -> Iterator[None]:
             fail(_lost_sentence(trainer, error), code=1, waits=True)
         raise
     ranks.tell_failure()
+
+
+def _leave_group() -> None:
+    """End the connections of all ranks now, not at the exit of each as Lightning has it.
+
+    NCCL ends them once all ranks of a node ask for it, and the exit of rank 0 waits for that of the others.
+    """
+    atexit.unregister(_destroy_dist_connection)
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _LaunchedRanks:
@@ -161,7 +175,9 @@ def _launches(trainer: Trainer) -> bool:
 
 
 def _tells_of_a_lost_rank(error: BaseException) -> bool:
-    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and bool(_LOST.search(str(error))))
+    if "connectFullMesh" in str(error):  # nobody was lost: the hosts never found each other
+        return False
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and bool(_LOST.search(str(error))))
 
 
 def _lost_sentence(trainer: Trainer, error: BaseException) -> str:

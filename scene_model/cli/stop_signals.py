@@ -71,7 +71,10 @@ class StopAtBatchEnd(_SignalConnector):
     @cached_property
     def _group_of_hosts(self) -> dist.ProcessGroup | None:
         """All processes, talking from host to host, so that nobody waits for a device; None: they do so anyway."""
-        return None if dist.get_backend() == "gloo" else cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+        if dist.get_backend() == "gloo":
+            return None
+        timeout = getattr(self.trainer.strategy, "_timeout", None)
+        return cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timeout))
 
     def _in_the_middle_of_a_step(self) -> bool:
         """Whether gradients are being accumulated, which no checkpoint holds."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -190,8 +191,15 @@ def _group_norm(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
+class _FrozenBatchNorm(FrozenBatchNorm2d):
+    """As torchvision's, in one operation, which keeps the type of its input: that one widens it under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 def _frozen_batch_norm(norm: nn.BatchNorm2d) -> nn.Module:
-    frozen = FrozenBatchNorm2d(norm.num_features, norm.eps)
+    frozen = _FrozenBatchNorm(norm.num_features, norm.eps)
     state = {name: value for name, value in norm.state_dict().items() if name != "num_batches_tracked"}
     frozen.load_state_dict(state)
     return frozen

@@ -1,4 +1,4 @@
-"""Denoising queries, as the network takes them beside its matching queries."""
+"""Queries that the network takes beside those it is matched by: in groups, none of which changes the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 MATCHING_GROUP = 0
+EMPTY = -1
 
 
 @dataclass
@@ -32,18 +33,22 @@ class DenoisingState:
         """A copy on a device."""
         return DenoisingState(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
-    def attention_mask(self, num_queries: int) -> Tensor:
-        """Who may attend to whom, for matching queries followed by denoising queries.
 
-        Matching queries see each other only; a denoising query sees its own group and the matching queries.
+def attention_mask(group: Tensor) -> Tensor:
+    """Who may attend to whom: each query to its own group, a denoising query to the matching queries as well.
 
-        Args:
-            num_queries: number Q of matching queries.
+    Args:
+        group: int64 ``[B, N]``, of each query: 0 for matching queries, 1, 2, ... for denoising queries, -1 for empty
+            slots, which see and are seen by nobody, -2, -3, ... for further groups like the first.
 
-        Returns:
-            bool ``[B, Q + K, Q + K]``, True where row may attend to column.
-        """
-        group = torch.cat([self.group.new_full((len(self.group), num_queries), MATCHING_GROUP), self.group], dim=1)
-        same = (group[:, :, None] == group[:, None, :]) & (group >= 0)[:, None, :]
-        sees_matching = (group[:, :, None] > MATCHING_GROUP) & (group == MATCHING_GROUP)[:, None, :]
-        return same | sees_matching | torch.eye(group.shape[1], dtype=torch.bool, device=group.device)
+    Returns:
+        bool ``[B, N, N]``, True where row may attend to column.
+    """
+    same = (group[:, :, None] == group[:, None, :]) & (group != EMPTY)[:, None, :]
+    sees_matching = (group > MATCHING_GROUP)[:, :, None] & (group == MATCHING_GROUP)[:, None, :]
+    return same | sees_matching | torch.eye(group.shape[1], dtype=torch.bool, device=group.device)
+
+
+def further_group(number: Tensor) -> Tensor:
+    """The group of queries whose place among the groups of matching queries is 0, 1, 2, ...: 0, -2, -3, ..."""
+    return torch.where(number > 0, EMPTY - number, MATCHING_GROUP)

@@ -12,7 +12,7 @@ from scene_model.heads import extended
 from scene_model.network.backbone import Backbone, build_backbone
 from scene_model.network.debug import add_checks
 from scene_model.network.decoder import ClipDecoder, Queries
-from scene_model.network.denoising import DenoisingState
+from scene_model.network.denoising import DenoisingState, attention_mask, further_group
 from scene_model.network.encoder import HybridEncoder
 from scene_model.network.initial_weights import are_read, start_from, weights_to_follow
 from scene_model.network.proposals import ProposalHead, Proposals, select_tokens
@@ -30,7 +30,7 @@ class SceneModel(nn.Module):
         super().__init__()
         channels, num_classes = config.encoder.channels, config.num_classes
         num_levels = len(backbone.channels)
-        self.num_queries = config.decoder.num_queries
+        self.num_queries, self.num_groups = config.decoder.num_queries, config.decoder.num_groups
         self.backbone = backbone
         self.encoder = HybridEncoder(config.encoder, backbone.channels)
         self.proposals = ProposalHead(channels, num_classes)
@@ -59,7 +59,8 @@ class SceneModel(nn.Module):
             ``bbox_center`` ``[B, T, Q, 2]``, ``bbox_size`` ``[B, T, Q, 2]``, ``exist_conf`` ``[B, T, Q, 1]`` in (0, 1),
             ``cls_logits`` ``[B, T, Q, C]`` and ``embeddings`` ``[B, T, Q, D]``; the predictions of extra heads; for the
             losses ``layer_*`` ``[L, B, T, Q, ...]`` of all decoder layers, ``dn_*`` ``[L, B, T, K, ...]`` of the
-            denoising queries and ``enc_*`` ``[B, T, S, ...]`` of the encoder's proposals.
+            denoising queries, ``enc_*`` ``[B, T, S, ...]`` of the encoder's proposals and, in training with G groups of
+            queries, ``group_*`` ``[(G - 1) * L, B, T, Q, ...]`` of those beside the first, as further layers.
         """
         num_frames = frames.shape[1] if frame_of is None else frame_of.shape[1]
         images = frames.flatten(0, -4).contiguous(memory_format=torch.channels_last)
@@ -84,27 +85,32 @@ class SceneModel(nn.Module):
         dn_state: DenoisingState | None,
         padding_mask: Tensor | None,
     ) -> Queries:
-        """Matching queries from the best proposals, detached, then the denoising queries."""
-        num_frames = proposals.boxes.shape[1]
-        chosen = select_tokens(proposals.exist_logits, level_sizes, padding_mask, self.num_queries)[..., None]
+        """Queries from the best proposals, detached, in training several groups of them; then denoising queries."""
+        num_clips, num_frames, num_tokens = proposals.exist_logits.shape
+        num_groups = max(1, min(self.num_groups, num_frames * num_tokens // self.num_queries)) if self.training else 1
+        num_chosen = num_groups * self.num_queries
+        chosen = select_tokens(proposals.exist_logits, level_sizes, padding_mask, num_chosen)[..., None]
         tokens, boxes = proposals.tokens.detach().flatten(1, 2), proposals.boxes.detach().flatten(1, 2)
         content = self.content(tokens.gather(1, chosen.expand(-1, -1, tokens.shape[-1])))
         content = content[:, None].expand(-1, num_frames, -1, -1)
         boxes = boxes.gather(1, chosen.expand(-1, -1, 4))[:, None].expand(-1, num_frames, -1, -1).clamp(0, 1)
+        group = further_group(torch.arange(chosen.shape[1], device=boxes.device) // self.num_queries)
+        group = group.expand(num_clips, -1)
         if dn_state is None:
             unused = 0.0 * self.denoising_content.weight.sum()  # stays in the graph: DDP waits for every gradient
-            return Queries(content + unused, boxes)
+            return Queries(content + unused, boxes, attention_mask(group) if num_groups > 1 else None)
         noised = self.denoising_content(dn_state.labels)[:, None].expand(-1, num_frames, -1, -1)
         return Queries(
             torch.cat([content, noised.to(content.dtype)], dim=2),
             torch.cat([boxes, dn_state.boxes], dim=2),
-            dn_state.attention_mask(chosen.shape[1]),
+            attention_mask(torch.cat([group, dn_state.group], dim=1)),
         )
 
     def _outputs(
         self, hidden: Tensor, layers: dict[str, Tensor], proposals: Proposals, num_noised: int
     ) -> dict[str, Tensor]:
-        num_queries = hidden.shape[2] - num_noised
+        num_chosen = hidden.shape[2] - num_noised
+        num_queries = min(self.num_queries, num_chosen)
         hidden = hidden[:, :, :num_queries]
         matching = {f"layer_{name}": values[:, :, :, :num_queries] for name, values in layers.items()}
         center, size = matching["layer_boxes"][-1].chunk(2, dim=-1)
@@ -119,8 +125,12 @@ class SceneModel(nn.Module):
             "enc_cls_logits": proposals.cls_logits,
             "enc_centers": proposals.centers,
         }
+        if num_chosen > num_queries:
+            further = {name: values[:, :, :, num_queries:num_chosen] for name, values in layers.items()}
+            by_group = {name: values.unflatten(3, (-1, num_queries)).movedim(3, 0) for name, values in further.items()}
+            outputs |= {f"group_{name}": values.flatten(0, 1) for name, values in by_group.items()}
         if num_noised:
-            outputs |= {f"dn_{name}": values[:, :, :, num_queries:] for name, values in layers.items()}
+            outputs |= {f"dn_{name}": values[:, :, :, num_chosen:] for name, values in layers.items()}
         return outputs | matching
 
 

@@ -45,8 +45,8 @@ class HeadAdapter:
         """All weighted loss terms, their sum and the counts for the metric.
 
         Terms of the last decoder layer stand under their own names; ``aux_`` sums those of the layers before, ``enc_``
-        is for the encoder's proposals and ``dn_`` for the denoising queries. All are divided by the number of
-        (object, frame) pairs, in training over all ranks.
+        is for the encoder's proposals, ``group_`` for the groups of queries beside the first and ``dn_`` for the
+        denoising queries. All are divided by the number of (object, frame) pairs, in training over all ranks.
 
         Args:
             outputs: of the model, called with `dn_state`.
@@ -62,9 +62,11 @@ class HeadAdapter:
             packed = pack(targets).to(device)
             _warn_of_surplus(packed, num_queries=outputs["exist_conf"].shape[2])
             real = ~padding_mask.to(device)
-            layers = self._match_layers(outputs, packed, real)
+            layers = self._match_layers(outputs, "layer", packed, real)
             final = layers[-len(real) :]
             terms = extended(self._decoder_terms(outputs, layers, final), self._encoder_terms(outputs, packed, real))
+            if "group_boxes" in outputs:
+                terms = extended(terms, self._group_terms(outputs, packed, real))
             if dn_state is not None:
                 terms = extended(terms, self._denoising_terms(outputs, packed, real, dn_state.to(device)))
             num_targets = packed.present.sum()
@@ -74,10 +76,12 @@ class HeadAdapter:
             return extended(losses, {"total": total, "num_targets": num_targets} | self._count(outputs, final))
 
     @torch.no_grad()
-    def _match_layers(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> QueryTargets:
+    def _match_layers(
+        self, outputs: Mapping[str, Tensor], prefix: str, packed: ClipTargets, real: Tensor
+    ) -> QueryTargets:
         """Targets of the queries of all L layers: the layers lie along the clips, ``[L * B, ...]``."""
-        boxes, exist_logits = outputs["layer_boxes"], outputs["layer_exist_logits"].squeeze(-1)
-        cost = matching_cost(boxes, exist_logits, outputs["layer_cls_logits"], packed, self.weights)
+        boxes, exist_logits = outputs[f"{prefix}_boxes"], outputs[f"{prefix}_exist_logits"].squeeze(-1)
+        cost = matching_cost(boxes, exist_logits, outputs[f"{prefix}_cls_logits"], packed, self.weights)
         objects = assign(cost, packed.num_objects)
         num_layers = len(boxes)
         counted_without = ~on_ignored(boxes, packed).flatten(0, 1)
@@ -115,6 +119,12 @@ class HeadAdapter:
         )
         weights = self.weights
         return {f"enc_{name}": term * weights.encoder * getattr(weights, name) for name, term in terms.items()}
+
+    def _group_terms(self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor) -> dict[str, Tensor]:
+        """Of the groups of queries beside the first: the mean over these groups, summed over their layers."""
+        num_groups = len(outputs["group_boxes"]) // len(outputs["layer_boxes"])
+        terms = self._box_terms(outputs, "group", self._match_layers(outputs, "group", packed, real))
+        return {f"group_{name}": term.sum() / num_groups for name, term in terms.items()}
 
     def _denoising_terms(
         self, outputs: Mapping[str, Tensor], packed: ClipTargets, real: Tensor, state: DenoisingState

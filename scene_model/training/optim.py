@@ -47,7 +47,7 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimizerConf
             for (part, undecayed), parameters in groups.items()
         ],
         betas=config.betas,
-        fused=fused,
+        fused=fused or None,  # False would also rule out updates of many parameters at once
     )
     # Lightning takes a fused optimiser for one that unscales gradients itself, and refuses to clip them under bfloat16.
     optimizer._step_supports_amp_scaling = False
@@ -94,9 +94,9 @@ def follow_options(optimizer: Optimizer, fresh: Optimizer, schedule: LambdaLR | 
         for parameter in group["params"]:
             if group["muon"] != ("momentum" in optimizer.state.get(parameter, {})):
                 optimizer.state.pop(parameter, None)  # what the other of Muon and AdamW remembers
-    for parameter, state in optimizer.state.items():  # a fused optimiser counts steps on the device, others on the host
-        if optimizer.param_groups[0]["fused"] and "step" in state:
-            state["step"] = state["step"].to(parameter.device)
+    for parameter, state in optimizer.state.items():
+        if "step" in state:  # a fused optimiser counts steps on the device, others on the host
+            state["step"] = state["step"].to(parameter.device if optimizer.param_groups[0]["fused"] else "cpu")
 
 
 @contextmanager

@@ -114,3 +114,16 @@ def test_weights_that_cannot_be_downloaded_are_a_sentence(monkeypatch, error):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(UserError, match=r"model.backbone.weights: DEFAULT cannot be downloaded .*give the path of a"):
         build_backbone(BackboneConfig(name="resnet18", weights="DEFAULT"))
+
+
+def test_frozen_norms_keep_the_precision_of_autocast(tmp_path):
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "weights.pt")
+    backbone = build_backbone(BackboneConfig(name="resnet18", weights=str(tmp_path / "weights.pt")))
+    kinds = []
+    for module in backbone.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        backbone(torch.rand(1, 3, 64, 64))
+    assert set(kinds) == {torch.bfloat16}
+    assert len(kinds) == 20

@@ -5,6 +5,7 @@ from factories import frame_of, random_targets
 from scene_model.batch import TargetFrame
 from scene_model.boxes import iou
 from scene_model.config import DenoiserConfig
+from scene_model.network.denoising import attention_mask
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.targets import pack
 
@@ -75,7 +76,7 @@ def test_label_noise_has_the_asked_rate():
 
 def test_attention_mask_keeps_groups_apart():
     state = make(random_targets(2, 2))
-    mask = state.attention_mask(5)
+    mask = attention_mask(torch.cat([torch.zeros(len(state.group), 5, dtype=torch.int64), state.group], dim=1))
     assert mask.shape == (2, 21, 21)
     assert mask[:, :5, :5].all()
     assert not mask[:, :5, 5:].any()

@@ -115,6 +115,25 @@ def test_every_parameter_stays_in_the_graph(objects, denoise):
     assert missing == []
 
 
+def test_each_group_of_queries_is_matched_by_itself():
+    """The terms of groups are the means of what each would have in the place of the first."""
+    config = small_config()
+    model = build_scene_model(replace(config, decoder=replace(config.decoder, num_groups=3))).train()
+    targets, padding = random_targets(2, 3), no_padding(2, 3)
+    outputs, losses = trained_step(model, targets, padding)
+    num_layers = len(outputs["layer_boxes"])
+    expected = {}
+    for first in (0, num_layers):
+        alone = {name: value for name, value in outputs.items() if not name.startswith(("group_", "dn_"))}
+        for name in ("boxes", "exist_logits", "cls_logits"):
+            alone[f"layer_{name}"] = outputs[f"group_{name}"][first : first + num_layers]
+        terms = adapter().compute_loss(alone, targets, padding)
+        for name in ("exist", "l1", "giou", "cls"):
+            expected[name] = expected.get(name, 0) + (terms[name] + terms[f"aux_{name}"]) / 2
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[f"group_{name}"], value)
+
+
 def test_permuting_objects_changes_nothing():
     model = small_model()
     targets = random_targets(2, 3, seed=4)

@@ -1,5 +1,8 @@
 """Training through Lightning: what is logged, what a checkpoint holds; precision and randomness change nothing."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch.utils.data import DataLoader
 from scene_model import SceneModelLightningModule
 from scene_model.batch import SceneBatch, SequenceInfo
 from scene_model.config import BackboneConfig, DecoderConfig, DenoiserConfig, EncoderConfig, SchedulerConfig
+from scene_model.errors import UserError
 from scene_model.training.head_adapter import COUNTS
 
 
@@ -155,3 +159,16 @@ def test_compiled_training_gives_the_numbers_of_eager_training(fit):
         results.append((module.state_dict(), trainer.callback_metrics["val/total"]))
     assert results[0][0].keys() == results[1][0].keys()
     torch.testing.assert_close(results[0][1], results[1][1], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("device", "mode", "is_refused"), [("cuda", True, True), ("cuda", "warn", False), ("cpu", True, False)]
+)
+def test_what_a_gpu_cannot_repeat_to_the_bit_is_said_before_the_first_step(device, mode, is_refused):
+    trainer = SimpleNamespace(max_epochs=1, strategy=SimpleNamespace(root_device=torch.device(device)))
+    torch.use_deterministic_algorithms(True, warn_only=mode == "warn")
+    try:
+        with pytest.raises(UserError, match="warn makes all else") if is_refused else nullcontext():
+            small_module().check(trainer)
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -10,7 +10,7 @@ from factories import random_targets, small_config, small_model
 from scene_model.config import BackboneConfig, DenoiserConfig
 from scene_model.heads import BBoxPredictor
 from scene_model.network.model import build_scene_model
-from scene_model.network.proposals import ProposalHead
+from scene_model.network.proposals import ProposalHead, select_tokens
 from scene_model.training.denoiser import DinoDenoiser
 
 
@@ -108,6 +108,53 @@ class TestDenoisingIsolation:
         frames = torch.randn(2, 3, 3, 64, 64)
         for name in ("bbox_center", "exist_conf"):
             torch.testing.assert_close(run(model, frames, state)[name], run(model, frames)[name], atol=1e-5, rtol=1e-4)
+
+
+class TestGroups:
+    @pytest.fixture(params=[True, False], ids=["denoising", "without"])
+    def state(self, request):
+        return (
+            DinoDenoiser(DenoiserConfig(num_queries=8), 3).make_noise(random_targets(2, 2)) if request.param else None
+        )
+
+    @pytest.fixture
+    def grouped(self, model):
+        config = small_config()
+        grouped = build_scene_model(replace(config, decoder=replace(config.decoder, num_groups=3)))
+        grouped.load_state_dict(model.state_dict())
+        return grouped.train()
+
+    def test_they_change_nothing_for_other_queries(self, model, grouped, state):
+        frames = torch.randn(2, 2, 3, 64, 64)
+        alone, beside = run(model, frames, state), run(grouped, frames, state)
+        assert beside.keys() - alone.keys() == {"group_boxes", "group_exist_logits", "group_cls_logits"}
+        for name, values in alone.items():
+            torch.testing.assert_close(beside[name], values, atol=1e-5, rtol=1e-4)
+
+    def test_each_is_decoded_as_if_alone_from_the_proposals_that_come_next(self, model, grouped, state, monkeypatch):
+        frames = torch.randn(2, 2, 3, 64, 64)
+        beside = run(grouped, frames, state)
+
+        def the_last_of(*args):
+            return select_tokens(*args[:-1], 3 * args[-1])[:, -args[-1] :]
+
+        monkeypatch.setattr("scene_model.network.model.select_tokens", the_last_of)
+        last = run(model, frames, state)
+        num_layers = len(last["layer_boxes"])
+        for name in ("boxes", "exist_logits", "cls_logits"):
+            values = beside[f"group_{name}"]
+            assert len(values) == 2 * num_layers
+            torch.testing.assert_close(values[num_layers:], last[f"layer_{name}"], atol=1e-5, rtol=1e-4)
+
+    def test_only_training_has_them(self, model, grouped, state):
+        frames = torch.randn(2, 2, 3, 64, 64)
+        assert run(grouped.eval(), frames, state).keys() == run(model, frames, state).keys()
+
+    def test_as_many_as_there_are_tokens_for(self, grouped):
+        outputs = run(grouped, torch.randn(1, 1, 3, 32, 40))  # 4 * 5 + 2 * 3 + 1 * 2 tokens
+        assert outputs["group_boxes"].shape[0] == 2 * len(outputs["layer_boxes"])
+        outputs = run(grouped, torch.randn(1, 1, 3, 16, 32))  # 2 * 4 + 1 * 2 + 1 tokens
+        assert "group_boxes" not in outputs
 
 
 def test_fewer_tokens_than_queries():

@@ -76,3 +76,10 @@ def test_a_restored_optimiser_follows_new_options(optimizer):
 def test_no_warm_up(optimizer):
     with warmed_up(optimizer, step=0, warmup_steps=0):
         assert optimizer.param_groups[0]["lr"] in (1e-3, pytest.approx(1e-4))
+
+
+def test_unfused_leaves_the_choice_to_torch():
+    """Which updates many parameters at once on a GPU; False would have it update one by one."""
+    model = small_model()
+    optimizer = build_optimizer(model, model.backbone, OptimizerConfig(), fused=False)
+    assert {group["fused"] for group in optimizer.param_groups} == {None}

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+import torch.distributed as dist
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.distributed import _destroy_dist_connection
 
 from scene_model.cli import ranks
 from scene_model.cli.ranks import _LaunchedRanks, check_ranks, ranks_end_together
@@ -97,6 +100,23 @@ def test_other_errors_stay_what_they_are(error):
 def test_a_process_by_itself_has_lost_nobody():
     with pytest.raises(RuntimeError, match="Broken pipe"), ranks_end_together(trainer()):
         raise RuntimeError("Broken pipe, planted")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nobody_waits_at_its_exit_for_ranks_that_wait_for_it(monkeypatch, fails):
+    """All leave the process group before one waits for the others' end; where one has failed, it does not wait."""
+    at_exit = []
+    monkeypatch.setattr("atexit.unregister", at_exit.append)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(KeyError) if fails else nullcontext(), ranks_end_together(trainer()):
+            if fails:
+                raise KeyError("planted")
+        assert dist.is_initialized() == fails
+        assert at_exit == [_destroy_dist_connection]
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def test_torchrun_has_started_as_many_as_there_are_devices(monkeypatch):
