@@ -191,7 +191,7 @@ def _group_norm(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
-class _FrozenBatchNorm(FrozenBatchNorm2d):
+class _FrozenBatchNorm(FrozenBatchNorm2d):  # type: ignore[misc]
     """As torchvision's, in one operation, which keeps the type of its input: that one widens it under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
