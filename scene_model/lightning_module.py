@@ -139,7 +139,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         is_strict = torch.are_deterministic_algorithms_enabled() and not only_warns
         if is_strict and trainer.strategy.root_device.type == "cuda":
             raise UserError(
-                "trainer.deterministic: on a GPU torch has no deterministic gradient of grid_sample, part of attention; "
+                "trainer.deterministic: on a GPU torch has no deterministic gradient of grid_sample, in attention; "
                 "warn makes all else deterministic"
             )
         if self.scheduler_config is not None and (trainer.max_epochs or 0) < 1:
