@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -88,6 +89,12 @@ class TrackWriter(Callback):
                 raise UserError(f"tracks.video: {error}, or --tracks.video false") from error
         output = self._output_in(folder)
         self._inputs(output, data)
+        given = getattr(data, "predict_path", None)
+        if self.video and given and os.path.realpath(given) == os.path.realpath(output):
+            raise UserError(
+                f"tracks.output_dir: {output} is what data.predict_path names too, and the next predict would track "
+                "the videos that this one writes there; choose another folder"
+            )
         try:
             _try_to_write(output)
         except OSError as error:

@@ -6,7 +6,6 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from datamodules.image_files import FrameCache, read_image, scaled_to
 from datamodules.mot_folder import SequenceFolder, find_sequences, read_folder
+from datamodules.mot_truth import choose_rules, read_truth
 from datamodules.source import Source
 from scene_model.batch import SequenceInfo, SequenceTruth, TargetFrame
 from scene_model.errors import UserError
-from scene_model.mot_rules import MOT_CLASSES, Benchmark, ClassRules, class_rules
-from scene_model.mot_text import IntArray, MotTable, read_mot
+from scene_model.mot_rules import MOT_CLASSES, Benchmark, ClassRules
+from scene_model.mot_text import IntArray, MotTable
 
 
 class MOTChallenge(Source):
@@ -111,12 +111,19 @@ class MOTChallenge(Source):
     @cached_property
     def _sequences(self) -> list[_Sequence]:
         sequences = [self._read(read_folder(path)) for path in find_sequences(self.root)]
-        self._warn_of_ignored_classes(sequences)
+        self._warn_of_absent_classes(sequences)
         return sequences
 
-    def _warn_of_ignored_classes(self, sequences: list[_Sequence]) -> None:
+    def _warn_of_absent_classes(self, sequences: list[_Sequence]) -> None:
         for label, name in enumerate(self.class_names):
             ignored = np.concatenate([(s.table.conf == 0)[s.rules.labels(s.table.classes) == label] for s in sequences])
+            if not len(ignored) and any(len(s.table) for s in sequences):
+                numbers = np.unique(np.concatenate([s.table.classes for s in sequences]))
+                warnings.warn(
+                    f"{self.root}: no box is a {name}, so it is not learnt; the class numbers, column 8, are "
+                    f"{', '.join(f'{number:g}' for number in numbers)}, and gt/labels.txt can name them, a line each",
+                    stacklevel=2,
+                )
             if len(ignored) and ignored.all():
                 warnings.warn(
                     f"{self.root}: all {len(ignored)} boxes of {name} are to be ignored, so it is neither learnt nor "
@@ -127,7 +134,7 @@ class MOTChallenge(Source):
     def _read(self, folder: SequenceFolder) -> _Sequence:
         first, last = self._range_within(folder.info)
         table = self._read_table(folder)
-        rules = self._choose_rules(folder, table)
+        rules = choose_rules(folder.annotations, folder.path.name, table, self.rules, self.classes)
         table = table[(first <= table.frames) & (table.frames < last)]
         table = replace(table, frames=table.frames - first)
         info = replace(folder.info, num_frames=last - first)
@@ -137,13 +144,13 @@ class MOTChallenge(Source):
         """`frame_range` counted from 0, its end excluded."""
         first, last = self.frame_range or (1, info.num_frames)
         if not 1 <= first <= last <= info.num_frames:
-            expected = f"expected a frame_range within [1, {info.num_frames}], the frames of {info.name}"
+            expected = f"expected a frame_range [first, last] within the frames 1 to {info.num_frames} of {info.name}"
             raise UserError(f"{self.root}: {expected}, found [{first}, {last}]")
         return first - 1, last
 
     def _read_table(self, folder: SequenceFolder) -> MotTable:
         if folder.annotations.is_file():
-            return _certain(read_mot(folder.annotations, folder.info.num_frames), folder.annotations)
+            return read_truth(folder.annotations, folder.info.num_frames)
         if self.require_annotations:
             raise UserError(
                 f"{folder.annotations}: expected annotations, found no file; choose a folder where all sequences "
@@ -151,24 +158,6 @@ class MOTChallenge(Source):
             )
         nothing = np.zeros(0)
         return MotTable(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), nothing, nothing, nothing)
-
-    def _choose_rules(self, folder: SequenceFolder, table: MotTable) -> ClassRules:
-        labels = folder.annotations.with_name("labels.txt")
-        names = _lines(labels) if labels.is_file() else MOT_CLASSES
-        benchmark = self.rules
-        if benchmark == "auto":
-            has_classes = labels.is_file() or _are_classes(table.classes)
-            benchmark = _benchmark_of(folder.path.name) if has_classes else "MOT15"
-        unknown = ~_is_class(table.classes) | (table.classes > len(names))
-        if benchmark != "MOT15" and unknown.any():
-            row = int(unknown.argmax())
-            where = f"frame {table.frames[row] + 1}, id {table.track_ids[row]}"
-            expected = f"{benchmark} expects class numbers from 1 to {len(names)} in column 8"
-            raise UserError(f"{folder.annotations}: {expected}, found {table.classes[row]:g} ({where})")
-        try:
-            return class_rules(benchmark, self.class_names, names)
-        except UserError as error:
-            raise UserError(f"{folder.annotations}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -213,36 +202,3 @@ class _Objects:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         columns = (self.boxes, self.labels, self.track_ids, self.ignore)
         return TargetFrame(*(torch.from_numpy(column[rows].copy()) for column in columns))
-
-
-def _certain(table: MotTable, path: Path) -> MotTable:
-    """The table of a ground truth, unless a conf lies between 0 and 1: official scoring takes that for 0."""
-    unclear = (table.conf != 0) & (table.conf.astype(np.int64) == 0)
-    if unclear.any():
-        row = int(unclear.argmax())
-        where = f"frame {table.frames[row] + 1}, id {table.track_ids[row]}"
-        expected = "expected 1 in column 7 of a ground truth, or 0 for what is to be ignored"
-        raise UserError(f"{path}: {expected}, found {table.conf[row]:g} ({where})")
-    return table
-
-
-def _is_class(column: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of the numbers in the class column can be one of a class."""
-    return (column == np.rint(column)) & (column >= 1)
-
-
-def _are_classes(column: NDArray[np.float64]) -> bool:
-    """Whether the column holds classes: in most rows, or counted from 0 by mistake; MOT15 has metres there, or -1."""
-    is_class = _is_class(column)
-    return 2 * is_class.sum() >= len(column) or bool(is_class.any() and ((column == 0) | is_class).all())
-
-
-def _benchmark_of(name: str) -> Benchmark:
-    for benchmark in ("MOT16", "MOT17", "MOT20"):
-        if name.upper().startswith(f"{benchmark}-"):
-            return benchmark
-    return "DanceTrack"
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()]

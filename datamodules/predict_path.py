@@ -38,6 +38,8 @@ def find_footage(path: str | None) -> list[Footage]:
     """
     if not path or "\0" in path:
         raise UserError(f"{_EXPECTED}, got {path!r:.80}" if path else f"{_EXPECTED}, got nothing")
+    if "://" in path:
+        raise UserError(f"{path}: streams are not read; record them to a file first")
     top = Path(os.path.abspath(os.path.expanduser(path)))
     try:
         top.stat()

@@ -31,7 +31,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             it is said which is the newest checkpoint beside it that is not.
     """
     if not os.path.isfile(path):  # which also takes what can be no path
-        raise UserError(f"--ckpt_path: there is no file {path}")
+        inside = newest_last(path)
+        hint = f"; in that folder there is {inside}" if inside else ""
+        raise UserError(f"--ckpt_path: there is no file {path}{hint}")
     try:
         checkpoint = load_intact(path)
     except Exception as error:  # torch.load fails in as many ways as files can be broken
@@ -102,7 +104,8 @@ def check_fit(checkpoint: Mapping[str, Any], path: Path, model: nn.Module, class
     saved_names = checkpoint["hyper_parameters"].get("class_names")
     if saved_names is not None and list(saved_names) != class_names:
         raise UserError(
-            f"--ckpt_path: {path} was trained for the classes {list(saved_names)}, but the data has {class_names}"
+            f"--ckpt_path: {path} was trained for the classes {list(saved_names)}, but the data has {class_names}; "
+            "the checkpoint brings its own data options along, where no --config and no flag names others"
         )
     saved, own = checkpoint["state_dict"], model.state_dict()
     wrong = sorted(saved.keys() ^ own.keys()) or [name for name in own if not is_alike(saved[name], own[name])]

@@ -75,6 +75,8 @@ class CheckpointParsing(LightningCLI):
             self.resumed_folder = path.parent.parent
             self.lock = lock_run(self.resumed_folder)  # before anything is read that another process could replace
             rank_zero_info(f"--ckpt_path last: going on with {path}")
+        else:
+            rank_zero_info(f"--ckpt_path last: {path}")
         return path
 
     def _parse_over_checkpoint(

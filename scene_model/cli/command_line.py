@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -86,6 +88,13 @@ class CheckpointCLI(CheckpointParsing):
             raise UserError(f"seed_everything: expected a number from 0 to 2^32 - 1, got {seed}")
         super()._set_seed()
 
+    def before_instantiate_classes(self) -> None:
+        """Find sections that hold nothing, as where all lines below a key are commented out."""
+        for group, owner in (("model", self._model_class), ("data", self._datamodule_class)):
+            for name, kind in get_type_hints(owner.__init__).items():
+                if is_dataclass(kind) and self._get(self.config, f"{group}.{name}") is None:
+                    raise UserError(f"{group}.{name}: expected keys and values below it, found nothing")
+
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; weights that a checkpoint will replace are not read."""
         try:
@@ -134,6 +143,9 @@ class CheckpointCLI(CheckpointParsing):
         try:
             return super()._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, TypeError, ValueError) as error:
+            if "No supported gpu backend" in str(error) or "CUDAAccelerator" in str(error):
+                found = f"torch {torch.__version__} finds no GPU here; install a build of it for yours, or use cpu"
+                raise UserError(f"trainer.accelerator: {found}") from error
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _check(self) -> None:
@@ -146,6 +158,8 @@ class CheckpointCLI(CheckpointParsing):
                 rank_zero_warn(f"model.weights is not read: the weights are those of {path}")
             check_fit(self.checkpoint, path, self.model, list(self.datamodule.class_names))
             self.checkpoint = None
+        elif self.subcommand in ("test", "predict") and not self._get(self.config, "model.weights"):
+            raise UserError(f"{self.subcommand} needs a trained model: --ckpt_path PATH, or --ckpt_path last")
         elif self.subcommand != "fit":
             rank_zero_warn(
                 f"{self.subcommand} without --ckpt_path: the weights are those that a training would start from"

@@ -16,7 +16,7 @@ _GIVEN = re.compile(r"Given value: (.*)")
 _NESTED = re.compile(r"NestedArg\(key='([^']+)', val=(.*)\)$")
 _BOILERPLATE = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Expected a path but")
 _REWORDED = [
-    (r"unrecognized arguments: (.*)", r"unknown option \1 (--help lists all)"),
+    (r"unrecognized arguments: (.*)", r"unknown option \1 (--help after the command lists all)"),
     (r"Subcommand '(\w+)' does not accept option '(.*)'", r"unknown key \2 (\1 --help lists all)"),
     (r'expected "subcommand" to be one of \{(.*)\}.*', r"expected a command: \1 (--help says more)"),
     (r"argument (\S+) --> (\S+): .*", r"\2: is set by \1"),

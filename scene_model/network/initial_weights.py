@@ -46,6 +46,8 @@ def read_tensors(path: Path, option: str, key: str | None = None) -> dict[str, T
     Raises:
         UserError: the file cannot be read, or holds no such tensors.
     """
+    if not path.is_file():
+        raise UserError(f"{option}: there is no file {path}")
     try:
         is_archive = zipfile.is_zipfile(path)
         content: Any = load_intact(path) if is_archive else torch.load(path, "cpu", weights_only=True)

@@ -148,11 +148,34 @@ def test_a_class_that_is_ignored_throughout_is_told(tmp_path):
     assert len(caught) == 1
 
 
-@pytest.mark.filterwarnings("error")
+def test_a_class_without_a_box_is_told(tmp_path):
+    source = MOTChallenge(str(make_sequence(tmp_path / "mine", "1,1,10,5,20,10,1,2,1\n1,2,10,5,20,10,1,13,1\n")))
+    with pytest.warns(
+        UserWarning, match="no box is a pedestrian, so it is not learnt; the class numbers, .* are 2, 13"
+    ):
+        source.sequences()
+
+
+def test_without_a_choice_other_names_of_classes_are_said(tmp_path):
+    path = make_sequence(tmp_path, "1,1,10,5,20,10,1,2,1\n", labels="person\ncar\n")
+    message = read_error(path)
+    assert message.startswith(
+        f"{path / 'gt' / 'labels.txt'}: names person, car; say which of them to learn, such as --data"
+    )
+    with pytest.raises(UserError, match="only names out of person, car, found 'bus'"):
+        MOTChallenge(str(path), classes=["bus"]).sequences()
+
+
+def test_boxes_as_shares_of_the_frame_are_refused(tmp_path):
+    path = make_sequence(tmp_path, "1,1,0.65,0.27,0.04,0.13,1,1,1\n2,1,0.66,0.27,0.04,0.13,1,1,1\n")
+    assert "columns 3 to 6 are pixels, not shares of the frame" in read_error(path)
+
+
 def test_distractors_are_none_of_the_boxes_of_a_class(tmp_path):
     """Static persons, which are targets to ignore, where no bicycle was seen."""
     path = make_sequence(tmp_path / "MOT17-02", "1,1,10,5,20,10,0,7,1\n2,1,10,5,20,10,0,7,1\n")
-    MOTChallenge(str(path), classes=["bicycle"]).sequences()
+    with pytest.warns(UserWarning, match="no box is a bicycle"):
+        MOTChallenge(str(path), classes=["bicycle"]).sequences()
 
 
 def test_rules_can_be_chosen(tmp_path):

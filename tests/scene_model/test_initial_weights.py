@@ -123,7 +123,7 @@ def test_unusable_files_are_named(earlier, checkpoint, tmp_path):
     torch.save({"state_dict": {"layer.weight": torch.zeros(2)}}, tmp_path / "foreign.ckpt")
     torch.save({"state_dict": {1: torch.zeros(2)}}, tmp_path / "numbers.ckpt")
     for name, expected in (
-        ("missing.ckpt", "No such file"),
+        ("missing.ckpt", "there is no file"),
         ("text.ckpt", "readable"),
         ("bare.ckpt", "'state_dict'"),
         ("nan.ckpt", r"not finite.*content\.0\.bias"),
