@@ -159,6 +159,9 @@ class TestRejected:
         for folder in ("file", "/proc/tracks"):
             sentence = refused("--data.predict_path", mot_sequence, "--tracks.output_dir", folder)
             assert sentence.startswith("tracks.output_dir: ")
+        (in_tmp / "link").symlink_to(mot_sequence)
+        sentence = refused("--data.predict_path", mot_sequence, "--tracks.output_dir", "link")
+        assert "the next predict would track the videos that this one writes there" in sentence
 
     def test_checkpoints(self, rejected, in_tmp, trained, mot_sequence):
         weights = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
@@ -166,6 +169,8 @@ class TestRejected:
         path = ["--data.predict_path", mot_sequence]
         assert "was not written by this program" in rejected("predict", "--ckpt_path", "foreign.ckpt", *path)
         assert "there is no checkpoints/last.ckpt" in rejected("predict", "--ckpt_path", "last", *path)
+        last = trained / "checkpoints/last.ckpt"
+        assert rejected("predict", "--ckpt_path", trained, *path).endswith(f"; in that folder there is {last}")
 
     def test_options(self, refused):
         assert refused("--model.tracking.max_age", "-1").startswith("model.tracking.max_age: expected")

@@ -150,6 +150,7 @@ def test_nothing_that_can_be_run_on(tmp_path):
     assert "expected a video file" in error_of("")
     missing = tmp_path / "nowhere.mp4"
     assert error_of(missing).startswith(f"{missing}: cannot be read (No such file or directory); expected a video")
+    assert error_of("rtsp://camera/1") == "rtsp://camera/1: streams are not read; record them to a file first"
     assert "found a folder with none of them" in error_of(tmp_path)
     write_images(tmp_path / "too" / "deep", ["1.png"])
     assert "found a folder with none of them" in error_of(tmp_path)
