@@ -178,6 +178,5 @@ def test_a_training_starts_from_the_weights_of_another(trained, small, in_tmp):
 
 
 def test_weights_that_cannot_be_used_are_said_before_anything_is_written(rejected, small):
-    assert rejected("fit", *small, "--model.weights", "missing.ckpt").startswith(
-        "model.weights: missing.ckpt is no readable"
-    )
+    sentence = rejected("fit", *small, "--model.weights", "missing.ckpt")
+    assert sentence == "model.weights: there is no file missing.ckpt"
