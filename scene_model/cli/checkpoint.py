@@ -31,7 +31,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             it is said which is the newest checkpoint beside it that is not.
     """
     if not os.path.isfile(path):  # which also takes what can be no path
-        inside = newest_last(path)
+        inside = next(filter(os.path.isfile, (path / "checkpoints/last.ckpt", path / "last.ckpt")), None)
         hint = f"; in that folder there is {inside}" if inside else ""
         raise UserError(f"--ckpt_path: there is no file {path}{hint}")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ def read_tensors(path: Path, option: str, key: str | None = None) -> dict[str, T
     Raises:
         UserError: the file cannot be read, or holds no such tensors.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # which also takes what can be no path
         raise UserError(f"{option}: there is no file {path}")
     try:
         is_archive = zipfile.is_zipfile(path)
