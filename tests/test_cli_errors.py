@@ -40,7 +40,6 @@ FLAGS = {
     "fit --data.val datamodules.SyntheticScenes --data.val.num_scenes 0": "num_scenes must be at least 1, not 0",
     "fit --data.val datamodules.SyntheticScenes --data.val.num_classes 2": "data.val: has the classes",
     "fit --trainer.max_epochs -5": "trainer: `max_epochs` must be a non-negative integer or -1",
-    "test": "test needs a trained model: --ckpt_path PATH, or --ckpt_path last",
     "fit --model.weights nope.ckpt": "model.weights: there is no file nope.ckpt",
     "fit --trainer.accelerator abacus": "trainer: You selected an invalid accelerator name",
     "fit --trainer.logger nope": "trainer.logger: expected class path such as package.Class",

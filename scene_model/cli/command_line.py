@@ -158,8 +158,6 @@ class CheckpointCLI(CheckpointParsing):
                 rank_zero_warn(f"model.weights is not read: the weights are those of {path}")
             check_fit(self.checkpoint, path, self.model, list(self.datamodule.class_names))
             self.checkpoint = None
-        elif self.subcommand in ("test", "predict") and not self._get(self.config, "model.weights"):
-            raise UserError(f"{self.subcommand} needs a trained model: --ckpt_path PATH, or --ckpt_path last")
         elif self.subcommand != "fit":
             rank_zero_warn(
                 f"{self.subcommand} without --ckpt_path: the weights are those that a training would start from"
