@@ -120,8 +120,8 @@ class MOTChallenge(Source):
             if not len(ignored) and any(len(s.table) for s in sequences):
                 numbers = np.unique(np.concatenate([s.table.classes for s in sequences]))
                 warnings.warn(
-                    f"{self.root}: no box is a {name}, so it is neither learnt nor scored; the class numbers, column 8, are "
-                    f"{', '.join(f'{number:g}' for number in numbers)}, and gt/labels.txt can name them, a line each",
+                    f"{self.root}: no box is a {name}, so it is neither learnt nor scored; the class "
+                    f"numbers, column 8, are {', '.join(f'{number:g}' for number in numbers)}, which gt/labels.txt can name",
                     stacklevel=2,
                 )
             if len(ignored) and ignored.all():
