@@ -118,10 +118,10 @@ class MOTChallenge(Source):
         for label, name in enumerate(self.class_names):
             ignored = np.concatenate([(s.table.conf == 0)[s.rules.labels(s.table.classes) == label] for s in sequences])
             if not len(ignored) and any(len(s.table) for s in sequences):
-                numbers = np.unique(np.concatenate([s.table.classes for s in sequences]))
+                numbers = ", ".join(f"{n:g}" for n in np.unique(np.concatenate([s.table.classes for s in sequences])))
                 warnings.warn(
                     f"{self.root}: no box is a {name}, so it is neither learnt nor scored; the class "
-                    f"numbers, column 8, are {', '.join(f'{number:g}' for number in numbers)}, which gt/labels.txt can name",
+                    f"numbers, column 8, are {numbers}, which gt/labels.txt can name",
                     stacklevel=2,
                 )
             if len(ignored) and ignored.all():
