@@ -115,6 +115,9 @@ class MOTChallenge(Source):
         return sequences
 
     def _warn_of_absent_classes(self, sequences: list[_Sequence]) -> None:
+        if not any(len(s.table) for s in sequences) and any(s.folder.annotations.is_file() for s in sequences):
+            found = "no box in gt/gt.txt for the frames that are used, so there is nothing to learn or to score"
+            warnings.warn(f"{self.root}: {found}", stacklevel=2)
         for label, name in enumerate(self.class_names):
             ignored = np.concatenate([(s.table.conf == 0)[s.rules.labels(s.table.classes) == label] for s in sequences])
             if not len(ignored) and any(len(s.table) for s in sequences):

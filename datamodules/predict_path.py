@@ -161,11 +161,10 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _children_if_any(folder: Path) -> list[Path]:
-    """Those of a folder that may be unreadable, of which a warning tells."""
+    """None of a folder that cannot be read, which `_openers` has told."""
     try:
         return _children(folder)
-    except OSError as error:
-        rank_zero_warn(f"{folder}: cannot be read ({error.strerror}): left out")
+    except OSError:
         return []
 
 

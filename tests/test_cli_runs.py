@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from main import main
-from scene_model.cli.run_folder import claim_run_folder
+from scene_model.cli.version_folder import claim_run_folder
 
 RUN_FILES = [".lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"]
 README = Path(__file__).parents[1] / "README.md"

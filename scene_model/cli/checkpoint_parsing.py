@@ -17,8 +17,8 @@ from scene_model.cli.checkpoint import newest_last, read_checkpoint, run_options
 from scene_model.cli.early_options import EarlyOptions
 from scene_model.cli.named_classes import check_classes, named_modules, own_config
 from scene_model.cli.resumption import Resumption
-from scene_model.cli.run_folder import inherited_folder
 from scene_model.cli.run_lock import RunLock, lock_run
+from scene_model.cli.version_folder import inherited_folder
 from scene_model.errors import UserError
 
 DEFAULT_ROOT = "runs"

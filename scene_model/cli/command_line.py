@@ -20,11 +20,11 @@ from scene_model.cli.checkpoint import check_fit
 from scene_model.cli.checkpoint_parsing import CheckpointParsing, runs_root
 from scene_model.cli.parser import BriefErrorParser
 from scene_model.cli.ranks import check_ranks, ranks_end_together
-from scene_model.cli.run_folder import open_run_folder
 from scene_model.cli.run_lock import lock_run
 from scene_model.cli.run_logs import LogPosition, run_loggers
 from scene_model.cli.stop_signals import StopAtBatchEnd
 from scene_model.cli.summary import summary
+from scene_model.cli.version_folder import open_run_folder
 from scene_model.errors import UserError
 from scene_model.files import NewFile, file_errors
 from scene_model.network.initial_weights import weights_to_follow

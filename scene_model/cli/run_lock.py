@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
-from scene_model.cli.run_folder import global_rank
+from scene_model.cli.version_folder import global_rank
 from scene_model.errors import UserError
 from scene_model.files import file_errors
 

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loops.progress import _ProcessedTracker, _Progress
 
-from scene_model.cli.run_folder import global_rank
+from scene_model.cli.version_folder import global_rank
 from scene_model.files import NewFile, file_errors
 
 KEY = "logged"

@@ -154,6 +154,12 @@ def test_a_class_without_a_box_is_told(tmp_path):
         source.sequences()
 
 
+def test_a_ground_truth_without_a_box_is_told(tmp_path):
+    source = MOTChallenge(str(make_sequence(tmp_path / "mine", "1,1,10,5,20,10,1,1,1\n")), frame_range=(2, 2))
+    with pytest.warns(UserWarning, match="no box in gt/gt.txt for the frames"):
+        source.sequences()
+
+
 def test_without_a_choice_other_names_of_classes_are_said(tmp_path):
     path = make_sequence(tmp_path, "1,1,10,5,20,10,1,2,1\n", labels="person\ncar\n")
     message = read_error(path)

@@ -208,10 +208,12 @@ def test_without_permission(tmp_path):
         closed.chmod(0o700)
 
 
-def test_permission_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("video", ["a.mp4", "day/a.mp4"])
+def test_permission_is_refused(tmp_path, monkeypatch, video):
     """As above, where the tests run as root."""
     closed = write_images(tmp_path / "closed", ["1.png"])
-    write_video(tmp_path / "a.mp4")
+    (tmp_path / video).parent.mkdir(exist_ok=True)
+    write_video(tmp_path / video)
     scandir = os.scandir
 
     def refuse(path):
@@ -220,8 +222,9 @@ def test_permission_is_refused(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.warns(UserWarning, match="closed: cannot be read"):
+    with pytest.warns(UserWarning, match="closed: cannot be read") as caught:
         assert names(tmp_path) == ["a"]
+    assert len(caught) == 1
     assert "closed: cannot be read (Permission denied); expected a video file" in error_of(closed)
 
 
