@@ -39,7 +39,8 @@ class TrackWriter(Callback):
     Where predict fails or is interrupted, videos that have ended stay, and nothing is left of the others. Where it ends
     before a video does, as under ``trainer.limit_predict_batches``, the files hold what was final: a preview.
 
-    A frame that could not be read repeats the last picture, so that the video keeps its time.
+    A frame that could not be read repeats the last picture, so that the video keeps its time; it is black before the
+    first one that can be read, and left out after the last.
 
     What it needs: batches of type ``SceneBatch``, with ``originals`` if there are to be pictures, and a
     ``predict_step`` which returns a mapping with ``tracks``, a list of ``FinalTracks``. What it uses if the

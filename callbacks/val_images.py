@@ -88,7 +88,7 @@ class ValImageLogger(Callback):
         for clip, times in _real_frames(batch.padding_mask, self.max_frames):
             frames = to_uint8(batch.frames[clip, times], mean, std).cpu()
             tiles = [resize_longer_side(frame, TILE_SIZE) for frame in frames]
-            numbers = batch.frame_indices[clip, times].tolist()
+            numbers = (batch.sequences[clip].first_frame + batch.frame_indices[clip, times]).tolist()
             truths = [batch.targets[clip][t] for t in times]
             center, size, confidence, logits = to_host(*(outputs[key][clip, times] for key in _OUTPUTS))
             boxes, labels = torch.cat([center, size], dim=-1), logits.argmax(-1)
@@ -157,7 +157,7 @@ def _draw_truth(tile: Tensor, target: TargetFrame, number: int, names: Sequence[
         target.boxes,
         colors=[GREY if ignore else identity_color(track) for track, _, ignore in shown],
         labels=[f"{track} {_name(label, names)}" for track, label, _ in shown],
-        caption=f"truth, frame {number + 1}",
+        caption=f"truth, frame {number}",
     )
 
 

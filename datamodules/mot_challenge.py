@@ -140,7 +140,7 @@ class MOTChallenge(Source):
         rules = choose_rules(folder.annotations, folder.path.name, table, self.rules, self.classes)
         table = table[(first <= table.frames) & (table.frames < last)]
         table = replace(table, frames=table.frames - first)
-        info = replace(folder.info, num_frames=last - first)
+        info = replace(folder.info, num_frames=last - first, first_frame=first + 1)
         return _Sequence(folder, info, first, table, rules, _Objects.pack(table, rules, info))
 
     def _range_within(self, info: SequenceInfo) -> tuple[int, int]:

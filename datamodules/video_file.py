@@ -151,9 +151,9 @@ def _decode(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[Vid
 
 
 def _picture(frame: VideoFrame) -> Tensor:
-    """uint8 ``[3, h, w]``, RGB, turned upright where the installed PyAV knows how."""
+    """uint8 ``[3, h, w]``, RGB, turned upright."""
     picture = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-    quarter_turns = round(getattr(frame, "rotation", 0) / 90)  # PyAV >= 14.1
+    quarter_turns = round(frame.rotation / 90)
     if quarter_turns:
         picture = picture.rot90(quarter_turns)
     return picture.permute(2, 0, 1)

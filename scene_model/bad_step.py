@@ -77,9 +77,12 @@ def read_bad_step(path: Path) -> BadStep:
 
 
 def where(batch: SceneBatch) -> str:
-    """Sequences and frames of a batch in words, frames counted from 1, padding left out."""
-    clips = zip(batch.sequences, batch.real_frames(), strict=True)
-    return ", ".join(f"{info.name} (frames {', '.join(str(n + 1) for n in numbers)})" for info, numbers in clips)
+    """Sequences and frames of a batch in words, frames by their numbers in the sequence, padding left out."""
+    clips = [
+        (info.name, [str(info.first_frame + n) for n in numbers])
+        for info, numbers in zip(batch.sequences, batch.real_frames(), strict=True)
+    ]
+    return ", ".join(f"{name} (frames {', '.join(numbers)})" for name, numbers in clips)
 
 
 def _plain(batch: SceneBatch) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scene_model.host import to_device
 from scene_model.mot_rules import ClassRules
 from scene_model.mot_text import MotTable
 
@@ -26,6 +27,7 @@ class SequenceInfo:
         height: of a frame, in pixels.
         width: of a frame, in pixels.
         fps: frames per second.
+        first_frame: what the first one is called, where they are part of a longer sequence; messages count from it.
     """
 
     name: str
@@ -33,6 +35,7 @@ class SequenceInfo:
     height: int
     width: int
     fps: float
+    first_frame: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class TargetFrame:
         boxes: float32 ``[N, 4]``, (cx, cy, w, h) normalised to the frame.
         labels: int64 ``[N]``, class indices.
         track_ids: int64 ``[N]``, identities, unique within the frame and constant over the sequence.
-        ignore: bool ``[N]``, True where an object counts neither for nor against a prediction.
+        ignore: bool ``[N]``, True where an object counts neither for nor against a prediction. It excuses boxes that
+            match it (IoU of 0.5), not all that lie in it: a region of many is no object.
     """
 
     boxes: Tensor
@@ -88,8 +92,8 @@ class SceneBatch:
 
     Args:
         frames: ``[B, T, 3, H, W]``, uint8 as the workers deliver it, normalised float after the transfer.
-        targets: B lists of T annotated frames. They stay on the host: the losses pack them there and copy them in one
-            go, so that finding a clip's identities never waits for the device.
+        targets: B lists of T annotated frames. They stay on the host: the losses pack them there, so that finding a
+            clip's identities never waits for the device.
         padding_mask: bool ``[B, T]``, True where a frame is padding and adds nothing to any loss, metric or picture.
         sequences: B descriptions of the sequences that the clips were cut from.
         frame_indices: int64 ``[B, T]``, 0-based frame numbers in the sequence, each once; on padding the last of them
@@ -146,12 +150,7 @@ class SceneBatch:
 
     def to(self, device: torch.device | str) -> SceneBatch:
         """A copy with frames and padding mask on a device; everything else stays on the host."""
-        non_blocking = torch.device(device).type == "cuda"  # elsewhere, the copy could be read before it is complete
-        return replace(
-            self,
-            frames=self.frames.to(device, non_blocking=non_blocking),
-            padding_mask=self.padding_mask.to(device, non_blocking=non_blocking),
-        )
+        return replace(self, frames=to_device(self.frames, device), padding_mask=to_device(self.padding_mask, device))
 
     def pin_memory(self) -> SceneBatch:
         """A copy whose device-bound tensors lie in page-locked memory."""

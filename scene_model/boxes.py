@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_EPS = 1e-7
+_TINY = 1e-10  # areas are shares of the frame; that of a pixel is 1e-7 and more
 
 
 def to_xyxy(boxes: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     tensor(0.3333)
     """
     intersection, union, _, _ = _overlap(a, b)
-    return intersection / (union + _EPS)
+    return intersection / union.clamp(min=_TINY)
 
 
 def covered(a: Tensor, b: Tensor) -> Tensor:
@@ -57,13 +57,13 @@ def covered(a: Tensor, b: Tensor) -> Tensor:
     tensor(0.5000)
     """
     intersection, _, corners, _ = _overlap(a, b)
-    return intersection / (_area(corners) + _EPS)
+    return intersection / _area(corners).clamp(min=_TINY)
 
 
 def iou_and_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU (Rezatofighi et al., 2019) of boxes that broadcast: each ``[...]``, GIoU in [-1, 1]."""
     intersection, union, a, b = _overlap(a, b)
-    overlap = intersection / (union + _EPS)
+    overlap = intersection / union.clamp(min=_TINY)
     outer = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
     hull = outer[..., 0] * outer[..., 1]
-    return overlap, overlap - (hull - union) / (hull + _EPS)
+    return overlap, overlap - (hull - union) / hull.clamp(min=_TINY)

@@ -42,7 +42,7 @@ class Head(ABC):
     def loss(self, predictions: Mapping[str, Tensor], targets: QueryTargets) -> dict[str, Tensor]:
         """Loss terms of the network's predictions: each ``[B]``, summed over the queries and frames of a clip.
 
-        The terms are divided by the number of (object, frame) pairs later on. A head weighs its own terms, under names
+        The terms are divided later on, by the number of (object, frame) pairs. A head weighs its own terms, under names
         of its own; only those of `BBoxHead` are weighed by `LossConfig`, since the matching shares these weights.
         """
 
@@ -139,11 +139,11 @@ class BBoxHead(Head):
             raise UserError(f"model.head.gamma: expected a number >= 0, got {self.gamma}")
 
     def build(self, channels: int, num_classes: int) -> nn.Module:
-        """See `BBoxPredictor`."""
+        """See `BBoxPredictor`; each decoder layer has one, called with the boxes that the layer starts from."""
         return BBoxPredictor(channels, num_classes)
 
     def loss(self, predictions: Mapping[str, Tensor], targets: QueryTargets) -> dict[str, Tensor]:
-        """The terms ``exist``, ``l1``, ``giou`` and ``cls``, each ``[B]``, not yet weighted."""
+        """The terms ``exist``, ``l1``, ``giou`` and ``cls``, ``[B]``, not yet weighted; layers lie along the clips."""
         boxes, present = predictions["boxes"], targets.present
         overlap, giou = iou_and_giou(boxes, targets.boxes)
         quality = torch.where(present, overlap.detach(), 0.0)

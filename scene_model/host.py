@@ -1,4 +1,4 @@
-"""From the device to the host."""
+"""Between the host and the device."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def to_host(*tensors: Tensor) -> list[Tensor]:
         arrived = iter(packed.split([part.numel() for part in away]))
         parts = [part if part.is_cpu else next(arrived).view(part.shape) for part in parts]
     return parts
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A copy on a device, for which a GPU is not waited for; elsewhere it could be read before it is complete."""
+    return tensor.to(device, non_blocking=torch.device(device).type == "cuda")

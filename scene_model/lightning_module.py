@@ -31,6 +31,7 @@ from scene_model.metrics.clip_identity import ClipIdentity
 from scene_model.network.initial_weights import weights_to_follow
 from scene_model.network.model import build_scene_model
 from scene_model.tracking import LinkingConfig, VideoTracker
+from scene_model.trainer_check import check_precision, check_training
 from scene_model.training.denoiser import DinoDenoiser
 from scene_model.training.head_adapter import COUNTS, HeadAdapter
 from scene_model.training.optim import build_optimizer, cosine_schedule, follow_options, warmed_up
@@ -129,28 +130,20 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
             }
         )
 
-    def check(self, trainer: pl.Trainer) -> None:
-        """Find what is wrong with the trainer's options before any work starts.
+    def check(self, trainer: pl.Trainer, command: str = "fit") -> None:
+        """Find what is wrong with the trainer's options for a command before its work starts.
 
         Raises:
-            UserError: the cosine has no end, or a GPU is asked for results that it cannot repeat to the bit.
+            UserError: see `trainer_check`.
         """
-        only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-        is_strict = torch.are_deterministic_algorithms_enabled() and not only_warns
-        if is_strict and trainer.strategy.root_device.type == "cuda":
-            raise UserError(
-                "trainer.deterministic: on a GPU torch has no deterministic gradient of grid_sample, in attention; "
-                "warn makes all else deterministic"
-            )
-        if self.scheduler_config is not None and (trainer.max_epochs or 0) < 1:
-            raise UserError(
-                "model.scheduler: the cosine needs a trainer.max_epochs, as in config/base.yaml; null goes without"
-            )
+        check_precision(trainer)
+        if command == "fit":
+            check_training(trainer, has_schedule=self.scheduler_config is not None)
 
     def setup(self, stage: str) -> None:
         """Compile once, in place."""
         if self.compile_model and self.model._compiled_call_impl is None:
-            self.model.compile(dynamic=False)  # shapes never change in training; symbolic ones compile for minutes
+            self.model.compile(dynamic=False)  # all batches but an epoch's last are alike
 
     def forward(self, frames: Tensor, padding_mask: Tensor | None = None) -> dict[str, Tensor]:
         """See `SceneModel.forward`."""
@@ -176,7 +169,7 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
         num_targets = sum(int((~frame.ignore).sum()) for clip in batch.targets for frame in clip)  # on the host
         self.log_dict(
             terms,
-            batch_size=max(num_targets, any(batch.real_frames())),  # 0: clips that fill up
+            batch_size=max(num_targets, sum(map(len, batch.real_frames()))),  # what they are divided by; 0: blank clips
             on_step=False,
             on_epoch=True,
             sync_dist=True,
@@ -227,10 +220,12 @@ class SceneModelLightningModule(VettedLoading, pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW and Muon, with the cosine per epoch unless `scheduler` is null."""
+        self.check(self.trainer)
         optimizer = self._build_optimizer()
         if self.scheduler_config is None:
             return optimizer
-        schedule = cosine_schedule(optimizer, self.scheduler_config, self.trainer.max_epochs or 1)
+        assert self.trainer.max_epochs
+        schedule = cosine_schedule(optimizer, self.scheduler_config, self.trainer.max_epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_train_start(self) -> None:

@@ -51,11 +51,13 @@ def test_the_checkpoint_beats_the_defaults(best, in_tmp):
     assert options.data.val.init_args.num_frames == 6
 
 
-def test_config_files_beat_the_checkpoint_and_flags_beat_them_all(best, in_tmp):
+@pytest.mark.parametrize("flags_are_last", [True, False])
+def test_config_files_beat_the_checkpoint_and_flags_beat_them_all(best, in_tmp, flags_are_last):
     (in_tmp / "a.yaml").write_text("model: {head: {exist_threshold: 0.1}}\ndata: {batch_size: 3, val_overlap: 1}\n")
     (in_tmp / "b.yaml").write_text("data: {batch_size: 5, seed: 5}\nviz: {max_frames: 2}\n")
-    files = ["--config", "a.yaml", "--config", "b.yaml"]
-    cli = main(["validate", "--ckpt_path", best, *files, "--data.batch_size", "1", "--model.loss.l1", "2", *DRY])
+    files, flags = ["--config", "a.yaml", "--config=b.yaml"], ["--data.batch_size", "1", "--model.loss.l1", "2"]
+    given = [*files, *flags] if flags_are_last else [*flags, *files]
+    cli = main(["validate", "--ckpt_path", best, *given, *DRY])
     assert (cli.datamodule.batch_size, cli.datamodule.seed, cli.datamodule.val_overlap) == (1, 5, 1)
     assert cli.model.config.head.exist_threshold == 0.1
     assert cli.model.config.loss.l1 == 2

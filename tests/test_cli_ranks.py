@@ -12,8 +12,9 @@ from test_cli_processes import ENV, ROOT, finish, start
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "lightning.pytorch.strategies.DDPStrategy"]
 
 
-def test_more_processes_than_cores_are_refused(rejected, small):
-    message = rejected("fit", *small, "--trainer.devices", "999", "--trainer.strategy", "ddp")
+@pytest.mark.parametrize("dry", [[], ["--trainer.fast_dev_run", "true"]])
+def test_more_processes_than_cores_are_refused(rejected, small, dry):
+    message = rejected("fit", *small, "--trainer.devices", "999", "--trainer.strategy", "ddp", *dry)
     assert message.startswith(f"trainer.devices: expected at most {os.cpu_count()}, since this machine has")
 
 

@@ -5,7 +5,8 @@ Stock Lightning lets a checkpoint beat the command line, and does not restore th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -43,6 +44,7 @@ class CheckpointParsing(LightningCLI):
         """Parse with the options of the checkpoint, if one is named, as defaults."""
         assert isinstance(args, list)
         command = next((argument for argument in args if argument in self.subcommands()), None)
+        args = flags_last(args, command) if command else args
         early = EarlyOptions.read(args)
         path = self._resolve(command, early) if command and early.ckpt_path is not None else None
         if command and path:
@@ -98,6 +100,23 @@ class CheckpointParsing(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Replaces Lightning's, which lets the checkpoint beat the command line."""
+
+
+def flags_last(arguments: Sequence[str], command: str) -> list[str]:
+    """The arguments with the config files directly behind the command, since the parser lets the later one hold.
+
+    Example:
+        >>> flags_last(["fit", "--data.batch_size", "2", "--config", "a.yaml", "--config=b.yaml"], "fit")
+        ['fit', '--config', 'a.yaml', '--config=b.yaml', '--data.batch_size', '2']
+    """
+    start = arguments.index(command) + 1
+    files: list[str] = []
+    flags: list[str] = []
+    for previous, argument in pairwise(arguments[start - 1 :]):
+        is_path = previous in ("-c", "--config") and not argument.startswith("-")
+        names_file = argument == "--config" or argument.startswith(("-c", "--config="))
+        (files if is_path or names_file else flags).append(argument)
+    return [*arguments[:start], *files, *flags]
 
 
 def runs_root(default_root_dir: str | Path | None) -> Path:

@@ -111,7 +111,9 @@ class CheckpointCLI(CheckpointParsing):
         self._check()
         options = self._get(self.config_init, "trainer")
         if options.fast_dev_run:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            self._check_trainer(trainer)
+            return trainer
         with open_run_folder(runs_root(options.default_root_dir), self.resumed_folder) as folder:
             if options.logger in (None, True) and not options.barebones:
                 kwargs["logger"] = run_loggers(folder, self.resumption.logged)
@@ -163,10 +165,13 @@ class CheckpointCLI(CheckpointParsing):
                 f"{self.subcommand} without --ckpt_path: the weights are those that a training would start from"
             )
 
-    def _check_parts(self, trainer: Trainer, folder: Path) -> None:
+    def _check_trainer(self, trainer: Trainer) -> None:
         check_ranks(trainer)
-        if self.subcommand == "fit" and hasattr(self.model, "check"):
-            self.model.check(trainer)
+        if hasattr(self.model, "check"):
+            self.model.check(trainer, self.subcommand)
+
+    def _check_parts(self, trainer: Trainer, folder: Path) -> None:
+        self._check_trainer(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "check"):
                 callback.check(self.subcommand, folder, self.datamodule)

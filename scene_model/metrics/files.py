@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,8 @@ from scene_model.metrics.rules import apply_rules, apply_rules_per_class
 from scene_model.metrics.sequence import TrackedSequence
 from scene_model.mot_rules import Benchmark, ClassRules, class_rules
 from scene_model.mot_text import MotTable, read_mot
+
+_MOST_FRAMES = 10_000_000  # four days at 30 frames per second
 
 Tables = tuple[MotTable, MotTable]
 SplitClasses = Callable[[MotTable, MotTable], Iterable[Tables]]
@@ -66,14 +68,14 @@ def read_sequences(
         split: what is scored of a ground truth and a tracker's rows, class by class; None: all of it, as one class.
 
     Raises:
-        UserError: a file is malformed, or has a class that it cannot have.
+        UserError: a file is malformed, or has a class that it cannot have, or frames without end.
     """
     with ThreadPoolExecutor(max_workers=2) as readers:
         for pair in pairs:
             reading = readers.submit(read_mot, pair.tracker, num_frames, ground_truth=False)
             truth = read_mot(pair.truth, num_frames)
             tracker = reading.result()
-            length = num_frames or max(_length(truth), _length(tracker))
+            length = num_frames or _length_of_all({pair.truth: truth, pair.tracker: tracker})
             try:
                 for tables in [(truth, tracker)] if split is None else split(truth, tracker):
                     yield pair.name, TrackedSequence.of(*tables, length)
@@ -113,5 +115,11 @@ def _labelled(rules: ClassRules, num_classes: int, truth: MotTable, tracker: Mot
     yield from apply_rules_per_class(truth, tracker, rules)
 
 
-def _length(table: MotTable) -> int:
-    return int(table.frames.max(initial=-1)) + 1
+def _length_of_all(tables: Mapping[Path, MotTable]) -> int:
+    length = 0
+    for path, table in tables.items():
+        length = max(length, int(table.frames.max(initial=-1)) + 1)
+        if length > _MOST_FRAMES:
+            expected = f"expected frames to be counted from 1, in column 1, up to {_MOST_FRAMES} of them"
+            raise UserError(f"{path}: {expected}, found {length}; num_frames says that it is meant")
+    return length

@@ -78,13 +78,16 @@ class DeformableAttention(nn.Module):
         nn.init.zeros_(self.weights.weight)
         nn.init.zeros_(self.weights.bias)
 
-    def forward(self, queries: Tensor, references: Tensor, levels: list[Tensor]) -> Tensor:
+    def forward(
+        self, queries: Tensor, references: Tensor, levels: list[Tensor], frame_of: Tensor | None = None
+    ) -> Tensor:
         """Features sampled around the reference boxes.
 
         Args:
             queries: ``[F, Q, D]``, F frames.
             references: ``[F, Q, 4]``, boxes; an offset of 1 is half the size of the box.
-            levels: feature maps ``[F, D, H, W]`` of the same frames.
+            levels: feature maps ``[F, D, H, W]`` of the same frames, or ``[U, D, H, W]`` with `frame_of`.
+            frame_of: int64 ``[F]``, which of the U maps each frame looks into.
 
         Returns:
             ``[F, Q, D]``.
@@ -99,7 +102,8 @@ class DeformableAttention(nn.Module):
         sampled = []
         for level, place in zip(levels, places, strict=True):
             value = self.value(level.flatten(2).transpose(1, 2)).float()  # [F, HW, D]
-            maps = value.transpose(1, 2).reshape(-1, value.shape[-1] // heads, *level.shape[2:])  # [FM, D / M, H, W]
+            maps = value.transpose(1, 2).reshape(len(value), heads, -1, *level.shape[2:])  # [F, M, D / M, H, W]
+            maps = (maps if frame_of is None else maps[frame_of]).flatten(0, 1)
             sampled.append(F.grid_sample(maps, place, mode="bilinear", padding_mode="zeros", align_corners=False))
         weights = weights.transpose(1, 2).flatten(0, 1)[:, None]  # [FM, 1, Q, levels * P]
         gathered = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # [FM, D / M, Q]

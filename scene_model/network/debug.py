@@ -88,9 +88,8 @@ def _check_levels(stage: str) -> Hook:
 
 def _check_proposals(stage: str) -> Hook:
     def check(module: nn.Module, inputs: Any, proposals: Any) -> None:
-        levels, num_frames = inputs
-        tokens = sum(level.shape[-1] * level.shape[-2] for level in levels)
-        shape = (len(levels[0]) // num_frames, num_frames, tokens)
+        (levels,) = inputs
+        shape = (len(levels[0]), sum(level.shape[-1] * level.shape[-2] for level in levels))
         _expect_shape(f"{stage}: boxes", proposals.boxes, *shape, 4)
         _expect_shape(f"{stage}: exist_logits", proposals.exist_logits, *shape)
 

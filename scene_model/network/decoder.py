@@ -21,11 +21,13 @@ class Queries:
         content: ``[B, T, Q, D]``.
         boxes: ``[B, T, Q, 4]``, reference boxes.
         attention_mask: bool ``[B, Q, Q]``, True where a row may attend to a column; None: everywhere.
+        frame_of: int64 ``[B * T]``, which of the feature maps each frame looks into; None: they lie in this order.
     """
 
     content: Tensor
     boxes: Tensor
     attention_mask: Tensor | None = None
+    frame_of: Tensor | None = None
 
 
 class DecoderLayer(nn.Module):
@@ -67,7 +69,8 @@ class DecoderLayer(nn.Module):
         real = None if padding_mask is None else ~padding_mask[:, None, None, None]
         hidden = self.norm_temporal(hidden + self.temporal(over_time, over_time, real).transpose(1, 2))
 
-        sampled = self.frame((hidden + position).flatten(0, 1), queries.boxes.flatten(0, 1), levels)
+        positioned, boxes = (hidden + position).flatten(0, 1), queries.boxes.flatten(0, 1)
+        sampled = self.frame(positioned, boxes, levels, queries.frame_of)
         hidden = self.norm_frame(hidden + sampled.view_as(hidden))
         return self.norm_feedforward(hidden + self.feedforward(hidden))
 
@@ -93,7 +96,7 @@ class ClipDecoder(nn.Module):
     def forward(
         self, queries: Queries, levels: list[Tensor], padding_mask: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Decode the queries of B clips against levels ``[B * T, D, H_i, W_i]``.
+        """Decode the queries of B clips against levels ``[B * T, D, H_i, W_i]``, or what `Queries.frame_of` says.
 
         Returns:
             the last layer's features ``[B, T, Q, D]``, and the predictions of all L layers, ``[L, B, T, Q, ...]``.
@@ -105,7 +108,7 @@ class ClipDecoder(nn.Module):
         predictions = []
         for layer, predictor, suppress in zip(self.layers, self.predictors, self.suppressions, strict=True):
             boxes = previous.detach()
-            start = Queries(hidden, boxes, queries.attention_mask)
+            start = Queries(hidden, boxes, queries.attention_mask, queries.frame_of)
             hidden = layer(hidden, start, self.embed_box(boxes * 2 - 1), time, levels, padding_mask)
             prediction = predictor(hidden, boxes)
             delta = prediction.pop("delta")

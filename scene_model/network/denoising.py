@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from scene_model.host import to_device
+
 MATCHING_GROUP = 0
 EMPTY = -1
 
@@ -20,7 +22,7 @@ class DenoisingState:
         labels: int64 ``[B, K]``, noised classes to start from.
         objects: int64 ``[B, K]``, the identity to restore, a row of the packed targets; -1: a negative or empty slot.
         group: int64 ``[B, K]``, 1, 2, ... for the groups; -1 for empty slots, which see and are seen by nobody.
-        num_groups: int64 ``[B]``, groups of each clip.
+        num_groups: int64 ``[B]``, groups for which a clip has room; of one without objects all slots are empty.
     """
 
     boxes: Tensor
@@ -31,7 +33,7 @@ class DenoisingState:
 
     def to(self, device: torch.device | str) -> DenoisingState:
         """A copy on a device."""
-        return DenoisingState(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        return DenoisingState(**{f.name: to_device(getattr(self, f.name), device) for f in fields(self)})
 
 
 def attention_mask(group: Tensor) -> Tensor:

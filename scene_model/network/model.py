@@ -59,16 +59,20 @@ class SceneModel(nn.Module):
             ``bbox_center`` ``[B, T, Q, 2]``, ``bbox_size`` ``[B, T, Q, 2]``, ``exist_conf`` ``[B, T, Q, 1]`` in (0, 1),
             ``cls_logits`` ``[B, T, Q, C]`` and ``embeddings`` ``[B, T, Q, D]``; the predictions of extra heads; for the
             losses ``layer_*`` ``[L, B, T, Q, ...]`` of all decoder layers, ``dn_*`` ``[L, B, T, K, ...]`` of the
-            denoising queries, ``enc_*`` ``[B, T, S, ...]`` of the encoder's proposals and, in training with G groups of
-            queries, ``group_*`` ``[(G - 1) * L, B, T, Q, ...]`` of those beside the first, as further layers.
+            denoising queries, ``enc_*`` ``[B, T, S, ...]`` of the encoder's S proposals (``enc_centers`` ``[S, 2]``)
+            and, in training with G groups of queries, ``group_*`` ``[(G - 1) * L, B, T, Q, ...]`` of those beside the
+            first, as further layers.
         """
         num_frames = frames.shape[1] if frame_of is None else frame_of.shape[1]
         images = frames.flatten(0, -4).contiguous(memory_format=torch.channels_last)
         levels = self.encoder(self.backbone(images))
-        if frame_of is not None:
-            levels = [level[frame_of.flatten()] for level in levels]
-        proposals = self.proposals(levels, num_frames)
+
+        def in_clips(values: Tensor) -> Tensor:
+            return values.unflatten(0, (-1, num_frames)) if frame_of is None else values[frame_of]
+
+        proposals = self.proposals(levels).of_clips(in_clips)
         queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
+        queries.frame_of = None if frame_of is None else frame_of.flatten()
         hidden, layers = self.decoder(queries, levels, padding_mask)
         num_noised = 0 if dn_state is None else dn_state.boxes.shape[2]
         outputs = self._outputs(hidden, layers, proposals, num_noised)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,18 +17,28 @@ class Proposals:
     """What each of the S tokens of a frame proposes.
 
     Args:
-        boxes: ``[B, T, S, 4]``.
-        exist_logits: ``[B, T, S]``.
-        cls_logits: ``[B, T, S, C]``.
+        boxes: ``[F, S, 4]`` of F frames, or of clips ``[B, T, S, 4]``.
+        exist_logits: ``[F, S]``, likewise.
+        cls_logits: ``[F, S, C]``, likewise.
+        tokens: ``[F, S, D]``, likewise, their features.
         centers: ``[S, 2]``, places of the tokens in the frame.
-        tokens: ``[B, T, S, D]``, their features.
     """
 
     boxes: Tensor
     exist_logits: Tensor
     cls_logits: Tensor
-    centers: Tensor
     tokens: Tensor
+    centers: Tensor
+
+    def of_clips(self, arrange: Callable[[Tensor], Tensor]) -> Proposals:
+        """Those of the frames of clips, into which `arrange` brings ``[F, ...]``: ``[B, T, ...]``."""
+        return Proposals(
+            boxes=arrange(self.boxes),
+            exist_logits=arrange(self.exist_logits),
+            cls_logits=arrange(self.cls_logits),
+            tokens=arrange(self.tokens),
+            centers=self.centers,
+        )
 
 
 class ProposalHead(nn.Module):
@@ -48,8 +59,8 @@ class ProposalHead(nn.Module):
         nn.init.zeros_(self.box.weight)
         nn.init.zeros_(self.box.bias)
 
-    def forward(self, levels: list[Tensor], num_frames: int) -> Proposals:
-        """Proposals from levels ``[B * T, D, H_i, W_i]``."""
+    def forward(self, levels: list[Tensor]) -> Proposals:
+        """Proposals from levels ``[F, D, H_i, W_i]``."""
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
         centers, scale = _grid(levels)
         hidden = self.tower(tokens)
@@ -58,14 +69,7 @@ class ProposalHead(nn.Module):
             exist_logits, cls_logits = self.exist(exact).squeeze(-1), self.cls(exact)
             shift, log_size = self.box(exact).chunk(2, dim=-1)
             boxes = torch.cat([centers + shift * scale, scale * log_size.clamp(-6, 6).exp()], dim=-1)
-        clip = (-1, num_frames)
-        return Proposals(
-            boxes=boxes.unflatten(0, clip),
-            exist_logits=exist_logits.unflatten(0, clip),
-            cls_logits=cls_logits.unflatten(0, clip),
-            centers=centers,
-            tokens=hidden.unflatten(0, clip),
-        )
+        return Proposals(boxes, exist_logits, cls_logits, hidden, centers)
 
 
 def _grid(levels: list[Tensor]) -> tuple[Tensor, Tensor]:

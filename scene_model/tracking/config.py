@@ -29,7 +29,7 @@ class LinkingConfig:
         min_affinity: least weighted mean of all similarities, from 0 to 1, of a track that comes back.
         min_agreement: least agreement of the class scores, from 0 to 1, of a track that comes back.
         exchange_margin: two tracks that met exchange their identities where each then looks more like itself before, by
-            more than this in the sum of both cosines; 2 and more: never.
+            more than this in the sum of both cosines (each times the agreement of the classes); 2 and more: never.
         duplicate_iou: IoU over time, times agreement of the classes, from which the weaker of two queries of a window
             is taken for a duplicate and dropped.
     """

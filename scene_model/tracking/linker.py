@@ -41,7 +41,8 @@ class WindowLinker:
 
     The rows of a frame are final, and returned once, when the last window that covers it has come: `update` returns all
     frames of its window but the last `overlap`, which the next one covers too. So a frame waits for at least `overlap`
-    and at most T - 1 later frames. In frames where a live track is not seen there is no row of it.
+    and at most T - 1 later frames, or `overlap` where that is more. In frames where a live track is not seen there is
+    no row of it.
 
     Windows may share more frames than `overlap` says: those that are final serve for linking as long as they are
     remembered, and are not returned again. Where they share fewer, frames wait for longer than needed.

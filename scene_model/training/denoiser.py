@@ -43,10 +43,9 @@ class DinoDenoiser:
         if seeds is None:
             seeds = (packed.boxes.double().sum((1, 2, 3)) * 2**32).long()
         objects, positive, group, num_groups = self._fill_slots(packed.num_objects, seeds)
-        row = objects
-        boxes = packed.boxes.gather(1, row[:, :, None, None].expand(-1, -1, *packed.boxes.shape[2:]))
+        boxes = packed.boxes.gather(1, objects[:, :, None, None].expand(-1, -1, *packed.boxes.shape[2:]))
         boxes = self._noise_boxes(boxes, positive, seeds).transpose(1, 2)
-        labels = self._noise_labels(packed.labels.gather(1, row), seeds)
+        labels = self._noise_labels(packed.labels.gather(1, objects), seeds)
         return DenoisingState(boxes, labels, torch.where(positive, objects, -1), group, num_groups)
 
     def _fill_slots(self, num_objects: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scene_model.boxes import iou_and_giou
 from scene_model.config import LossConfig
+from scene_model.host import to_device
 from scene_model.training.targets import ClipTargets
 
 _WORST = 1e6
@@ -61,4 +62,4 @@ def assign(cost: Tensor, num_objects: Tensor) -> Tensor:
     for layer, clip in np.ndindex(costs.shape[:2]):
         queries, columns = linear_sum_assignment(costs[layer, clip, :, : counts[clip]])
         objects[layer, clip, queries] = columns
-    return torch.from_numpy(objects).to(cost.device, non_blocking=True)
+    return to_device(torch.from_numpy(objects), cost.device)

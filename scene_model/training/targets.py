@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scene_model.batch import TargetFrame
+from scene_model.host import to_device
 
 
 @dataclass
@@ -21,6 +22,7 @@ class ClipTargets:
         present: bool ``[B, N, T]``, the object is annotated in the frame and counts.
         ignore: bool ``[B, N, T]``, the object is annotated in the frame and counts neither for nor against.
         num_objects: int64 ``[B]``, identities that count in at least one frame; they come first among the rows.
+        has_ignored: whether there is anything to ignore.
     """
 
     boxes: Tensor
@@ -28,18 +30,33 @@ class ClipTargets:
     present: Tensor
     ignore: Tensor
     num_objects: Tensor
+    has_ignored: bool
 
     def to(self, device: torch.device | str) -> ClipTargets:
         """A copy on a device; `num_objects` stays on the host, where the assignment is solved."""
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "num_objects"
-        }
-        return ClipTargets(**moved, num_objects=self.num_objects)
+        return ClipTargets(
+            boxes=to_device(self.boxes, device),
+            labels=to_device(self.labels, device),
+            present=to_device(self.present, device),
+            ignore=to_device(self.ignore, device),
+            num_objects=self.num_objects,
+            has_ignored=self.has_ignored,
+        )
 
     def repeat(self, times: int) -> ClipTargets:
         """The same clips several times over, for the layers of a decoder: ``[times * B, ...]``."""
-        rows = {f.name: getattr(self, f.name) for f in fields(self)}
-        return ClipTargets(**{name: rows_.repeat(times, *[1] * (rows_.ndim - 1)) for name, rows_ in rows.items()})
+
+        def repeated(rows: Tensor) -> Tensor:
+            return rows.repeat(times, *[1] * (rows.ndim - 1))
+
+        return ClipTargets(
+            boxes=repeated(self.boxes),
+            labels=repeated(self.labels),
+            present=repeated(self.present),
+            ignore=repeated(self.ignore),
+            num_objects=repeated(self.num_objects),
+            has_ignored=self.has_ignored,
+        )
 
 
 def pack(targets: Sequence[Sequence[TargetFrame]]) -> ClipTargets:
@@ -67,7 +84,9 @@ def pack(targets: Sequence[Sequence[TargetFrame]]) -> ClipTargets:
     present[clip, row, time] = ~ignore
     ignored[clip, row, time] = ignore
     labels[clip, row] = torch.cat([frame.labels for frame in frames])
-    return ClipTargets(_hold(packed_boxes, present | ignored), labels, present, ignored, num_objects)
+    return ClipTargets(
+        _hold(packed_boxes, present | ignored), labels, present, ignored, num_objects, has_ignored=bool(ignore.any())
+    )
 
 
 def _identity_rows(clip: Tensor, track_ids: Tensor, ignore: Tensor, num_clips: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,14 +124,12 @@ class QueryTargets:
         present: bool ``[B, T, Q]``, the query has an object that counts in this frame.
         counted: bool ``[B, T, Q]``, the query's existence score is supervised in this frame: not on padding, not where
             the query's object or (for a query without one) its box falls on something to ignore.
-        objects: int64 ``[B, Q]``, the row of the query's object in `ClipTargets`, -1 for none.
     """
 
     boxes: Tensor
     labels: Tensor
     present: Tensor
     counted: Tensor
-    objects: Tensor
 
     def __getitem__(self, clips: slice) -> QueryTargets:
         return QueryTargets(**{f.name: getattr(self, f.name)[clips] for f in fields(self)})
@@ -140,5 +157,4 @@ def assign_targets(targets: ClipTargets, objects: Tensor, counted_without: Tenso
         labels=targets.labels.gather(1, row),
         present=of_object(targets.present),
         counted=torch.where(matched, ~of_object(targets.ignore), counted_without) & real[:, :, None],
-        objects=objects,
     )

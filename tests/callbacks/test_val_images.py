@@ -1,5 +1,6 @@
 """Pictures from a foreign module's validation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,8 @@ def test_bounds_the_number_of_frames(max_frames, columns, rows):
     assert picture.shape == (3, rows * 242 + 2, columns * 322 + 2)
 
 
-def test_frames_are_counted_from_1(monkeypatch):
+@pytest.mark.parametrize("first", [1, 596])
+def test_frames_are_called_as_in_their_sequence(monkeypatch, first):
     captions = []
     drawing = val_images.draw_boxes
     monkeypatch.setattr(
@@ -182,8 +184,9 @@ def test_frames_are_counted_from_1(monkeypatch):
     )
     batch = make_scene(num_clips=1, num_frames=2)
     batch.frame_indices[:] = torch.tensor([[0, 3]])
+    batch.sequences = [replace(info, first_frame=first) for info in batch.sequences]
     ValImageLogger().picture(Detector(), make_outputs(batch), batch)
-    assert captions[:2] == ["truth, frame 1", "truth, frame 4"]
+    assert captions[:2] == [f"truth, frame {first}", f"truth, frame {first + 3}"]
 
 
 def test_skips_padding():

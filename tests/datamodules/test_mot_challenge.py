@@ -190,7 +190,8 @@ def test_rules_can_be_chosen(tmp_path):
 def test_frame_range_and_raw_annotations(tmp_path):
     gt = "".join(f"{t},{t},10,5,20,10,{conf},{t},0.5\n" for t, conf in ((3, 1), (1, 1), (2, 0), (4, 0)))
     source = MOTChallenge(str(make_sequence(tmp_path / "MOT17-1", gt)), frame_range=(2, 3), classes=["car"])
-    assert source.sequences()[0].num_frames == 2
+    (info,) = source.sequences()
+    assert (info.num_frames, info.first_frame) == (2, 2)
     assert source.frame(0, 0).unique().tolist() == [2]
     assert [source.targets(0, index).track_ids.tolist() for index in (0, 1)] == [[2], [3]]
     table = source.truth(0).table

@@ -21,8 +21,14 @@ def small_config(**options) -> SceneModelConfig:
 
 
 def small_model(**options) -> SceneModel:
+    """A model in which no part is silent: what starts from zero weights has random ones."""
     torch.manual_seed(0)
-    return build_scene_model(small_config(**options)).eval()
+    model = build_scene_model(small_config(**options)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return model
 
 
 def frame_of(

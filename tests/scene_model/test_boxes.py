@@ -5,10 +5,10 @@ from torchvision.ops import box_convert, box_iou, generalized_box_iou
 from scene_model.boxes import covered, inverse_sigmoid, iou, iou_and_giou, to_xyxy
 
 
-@pytest.fixture
-def pairs():
+@pytest.fixture(params=[1.0, 1e-3], ids=["large", "of a pixel"])
+def pairs(request):
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(20, 4, generator=generator), torch.rand(30, 4, generator=generator)
+    return tuple(torch.rand(count, 4, generator=generator) * request.param for count in (20, 30))
 
 
 def test_parity_with_torchvision(pairs):

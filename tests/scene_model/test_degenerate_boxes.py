@@ -74,10 +74,10 @@ def test_losses_have_finite_gradients(truth):
     dense = dense_losses(boxes, logits, cls, PREDICTED[:, :2], packed, real, topk=4)
     every = torch.ones(1, 2, queries, dtype=torch.bool)
     truth_boxes = packed.boxes.transpose(1, 2)[:, :, :1].expand(-1, -1, queries, -1)
-    objects = torch.zeros(1, queries, dtype=torch.int64)
+    labels = torch.zeros(1, queries, dtype=torch.int64)
     head = BBoxHead().loss(
         {"boxes": boxes, "exist_logits": logits[..., None], "cls_logits": cls},
-        QueryTargets(truth_boxes, objects, every, every, objects),
+        QueryTargets(truth_boxes, labels, every, every),
     )
     total = sum(term.sum() for term in (*dense.values(), *head.values()))
     total.backward()

@@ -1,5 +1,6 @@
 """A training step waits for its device once: when the matching costs of all layers and clips go to the host."""
 
+import pytest
 import torch
 from factories import random_targets
 
@@ -39,13 +40,17 @@ def moved(value):
     return value
 
 
-def test_a_training_step_waits_once(monkeypatch):
+@pytest.mark.parametrize("num_groups", [1, 2])
+def test_a_training_step_waits_once(monkeypatch, num_groups):
+    OnDevice.waits.clear()
     for kind in (ClipTargets, DenoisingState):
         monkeypatch.setattr(kind, "to", lambda self, device: moved(self))
     module = SceneModelLightningModule(
         backbone=BackboneConfig(name="mobilenet_v3_small"),
         encoder=EncoderConfig(channels=32, num_heads=2, feedforward=32),
-        decoder=DecoderConfig(num_queries=6, num_layers=2, num_heads=2, num_points=2, feedforward=32),
+        decoder=DecoderConfig(
+            num_queries=6, num_layers=2, num_heads=2, num_points=2, feedforward=32, num_groups=num_groups
+        ),
         denoiser=DenoiserConfig(num_queries=8),
         num_classes=3,
     )

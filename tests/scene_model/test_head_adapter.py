@@ -134,6 +134,16 @@ def test_each_group_of_queries_is_matched_by_itself():
         torch.testing.assert_close(losses[f"group_{name}"], value)
 
 
+def test_a_clip_in_which_nothing_happens_has_no_larger_say():
+    """Its proposals, which are many, are divided by its frames, not by one."""
+    model = small_model()
+    nothing = [[TargetFrame.empty()] * 4]
+    outputs, losses = trained_step(model, nothing, no_padding(1, 4), denoise=False)
+    background = torch.nn.functional.softplus(outputs["enc_exist_logits"]).sum()
+    weights = small_config().loss
+    torch.testing.assert_close(losses["enc_exist"], background * weights.encoder * weights.exist / 4)
+
+
 def test_permuting_objects_changes_nothing():
     model = small_model()
     targets = random_targets(2, 3, seed=4)
@@ -149,7 +159,7 @@ def test_a_batch_is_the_mean_of_its_clips_weighted_by_their_targets():
     model = small_model()
     targets = random_targets(1, 3, seed=1, max_objects=1) + random_targets(1, 3, seed=2, max_objects=6)
     outputs, both = trained_step(model, targets, no_padding(2, 3))
-    norm = float(both["num_targets"])
+    norm = max(float(both["num_targets"]), 6)
     total = 0.0
     for clip in range(2):
         one = {
@@ -162,7 +172,7 @@ def test_a_batch_is_the_mean_of_its_clips_weighted_by_their_targets():
         }
         state = DinoDenoiser(DenoiserConfig(num_queries=8), 3).make_noise(targets[clip : clip + 1])
         losses = adapter().compute_loss(one, targets[clip : clip + 1], no_padding(1, 3), state)
-        total += (losses["total"] * losses["num_targets"]).item() / norm
+        total += (losses["total"] * max(losses["num_targets"], 3)).item() / norm
     assert both["total"].item() == pytest.approx(total, rel=1e-4)
 
 

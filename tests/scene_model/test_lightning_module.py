@@ -165,10 +165,24 @@ def test_compiled_training_gives_the_numbers_of_eager_training(fit):
     ("device", "mode", "is_refused"), [("cuda", True, True), ("cuda", "warn", False), ("cpu", True, False)]
 )
 def test_what_a_gpu_cannot_repeat_to_the_bit_is_said_before_the_first_step(device, mode, is_refused):
-    trainer = SimpleNamespace(max_epochs=1, strategy=SimpleNamespace(root_device=torch.device(device)))
+    trainer = SimpleNamespace(
+        max_epochs=1, precision="32-true", strategy=SimpleNamespace(root_device=torch.device(device))
+    )
     torch.use_deterministic_algorithms(True, warn_only=mode == "warn")
     try:
         with pytest.raises(UserError, match="warn makes all else") if is_refused else nullcontext():
             small_module().check(trainer)
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_weights_of_another_precision_are_refused(fit, precision):
+    with pytest.raises(UserError, match=f"expected 32-true, bf16-mixed, 16-mixed, got {precision}"):
+        fit(small_module(), precision=precision)
+
+
+def test_a_cosine_without_end_is_refused_from_python_too(fit):
+    with pytest.raises(UserError, match=r"model\.scheduler: the cosine needs a trainer\.max_epochs"):
+        fit(small_module(), max_epochs=-1, max_steps=3)
+    fit(small_module(scheduler=None), max_epochs=-1, max_steps=3)

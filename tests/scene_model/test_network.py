@@ -98,11 +98,11 @@ class TestDenoisingIsolation:
         other = replace(state, boxes=torch.where(changed, 0.5, state.boxes))
         first, second = run(model, frames, state), run(model, frames, other)
         rest = state.group != 1
-        for clip in range(2):
-            same = first["dn_boxes"][:, clip][:, :, rest[clip]], second["dn_boxes"][:, clip][:, :, rest[clip]]
-            assert torch.equal(*same)
-            moved = ~rest[clip]
-            assert not torch.equal(first["dn_boxes"][:, clip][:, :, moved], second["dn_boxes"][:, clip][:, :, moved])
+        for name in ("dn_boxes", "dn_exist_logits", "dn_cls_logits"):
+            for clip in range(2):
+                before, after = first[name][:, clip], second[name][:, clip]
+                assert torch.equal(before[:, :, rest[clip]], after[:, :, rest[clip]])
+                assert not torch.equal(before[:, :, ~rest[clip]], after[:, :, ~rest[clip]])
 
     def test_matching_queries_are_those_of_inference(self, model, state):
         frames = torch.randn(2, 3, 3, 64, 64)
@@ -205,7 +205,7 @@ def test_scores_and_boxes_are_exact_under_autocast():
 def test_proposals_are_exact_under_autocast():
     torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        proposals = ProposalHead(32, 2)([torch.randn(2, 32, 8, 8)], num_frames=2)
+        proposals = ProposalHead(32, 2)([torch.randn(2, 32, 8, 8)])
     for values in (proposals.exist_logits, proposals.cls_logits):
         assert values.dtype == torch.float32
         assert not torch.equal(values, values.bfloat16().float())

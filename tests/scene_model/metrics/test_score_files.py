@@ -67,6 +67,12 @@ def test_num_frames(folders, capsys):
         main(["gt", "out", "--num-frames", "0"])
 
 
+def test_time_stamps_are_no_frame_numbers(folders, capsys):
+    gt, out = folders
+    (out / "A.txt").write_text("1764408780,1,10,10,20,20,1,-1,-1,-1\n")
+    assert_user_error(run(capsys, gt, out), "A.txt", "up to 10000000 of them, found 1764408780")
+
+
 def test_rules(tmp_path, capsys):
     write_mot(tmp_path / "gt.txt", table(TRACKS, [1] * 4 + [8] * 4))
     rows = table(TRACKS)
