@@ -275,7 +275,8 @@ def test_frames_that_are_trained_and_validated_on_are_told(tmp_path, val, shared
         image.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (40, 20)).save(image)
     (tmp_path / "seq" / "gt").mkdir()
-    (tmp_path / "seq" / "gt" / "gt.txt").write_text("1,1,10,5,20,10,1,1,1\n")
+    rows = [f"{number},1,10,5,20,10,1,1,1\n" for number in range(1, 11)]
+    (tmp_path / "seq" / "gt" / "gt.txt").write_text("".join(rows))
     (tmp_path / "link").symlink_to(tmp_path)
     parts = {"train": MOTChallenge(str(tmp_path), (1, 6)), "val": MOTChallenge(str(tmp_path / "link"), tuple(val))}
     with warnings.catch_warnings(record=True) as caught:

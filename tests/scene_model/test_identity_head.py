@@ -30,7 +30,7 @@ def queries(present):
     """Targets of one clip [1, T, Q] whose query q has the object q."""
     present = torch.tensor(present)[None]
     objects = torch.arange(present.shape[2])[None]
-    return QueryTargets(torch.full((*present.shape, 4), 0.5), objects * 0, present, present, objects)
+    return QueryTargets(torch.full((*present.shape, 4), 0.5), objects * 0, present, present)
 
 
 def painted(looks):
