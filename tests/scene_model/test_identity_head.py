@@ -29,8 +29,8 @@ def model_with_head():
 def queries(present):
     """Targets of one clip [1, T, Q] whose query q has the object q."""
     present = torch.tensor(present)[None]
-    objects = torch.arange(present.shape[2])[None]
-    return QueryTargets(torch.full((*present.shape, 4), 0.5), objects * 0, present, present)
+    labels = torch.zeros(1, present.shape[2], dtype=torch.int64)
+    return QueryTargets(torch.full((*present.shape, 4), 0.5), labels, present, present)
 
 
 def painted(looks):
