@@ -84,7 +84,7 @@ def draw(entries: Sequence[Entry], dataset: str, path: Path) -> None:
         axis.set_xticks(ticks, [f"{minutes:g}" for minutes in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(dataset)
     with NewFile(path) as file:
         figure.savefig(file.part, dpi=110, format="png")

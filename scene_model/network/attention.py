@@ -102,8 +102,9 @@ class DeformableAttention(nn.Module):
         sampled = []
         for level, place in zip(levels, places, strict=True):
             value = self.value(level.flatten(2).transpose(1, 2)).float()  # [F, HW, D]
-            maps = value.transpose(1, 2).reshape(len(value), heads, -1, *level.shape[2:])  # [F, M, D / M, H, W]
-            maps = (maps if frame_of is None else maps[frame_of]).flatten(0, 1)
+            maps = value.transpose(1, 2).contiguous()  # [F, D, HW]
+            maps = maps if frame_of is None else maps[frame_of]
+            maps = maps.view(-1, value.shape[-1] // heads, *level.shape[2:])  # [FM, D / M, H, W]
             sampled.append(F.grid_sample(maps, place, mode="bilinear", padding_mode="zeros", align_corners=False))
         weights = weights.transpose(1, 2).flatten(0, 1)[:, None]  # [FM, 1, Q, levels * P]
         gathered = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # [FM, D / M, Q]

@@ -71,7 +71,9 @@ class SceneModel(nn.Module):
             return values.unflatten(0, (-1, num_frames)) if frame_of is None else values[frame_of]
 
         proposals = self.proposals(levels).of_clips(in_clips)
-        queries = self._queries(proposals, [tuple(level.shape[-2:]) for level in levels], dn_state, padding_mask)
+        places = in_clips(torch.arange(len(images), device=frames.device))
+        level_sizes = [tuple(level.shape[-2:]) for level in levels]
+        queries = self._queries(proposals, places, level_sizes, dn_state, padding_mask)
         queries.frame_of = None if frame_of is None else frame_of.flatten()
         hidden, layers = self.decoder(queries, levels, padding_mask)
         num_noised = 0 if dn_state is None else dn_state.boxes.shape[2]
@@ -85,19 +87,23 @@ class SceneModel(nn.Module):
     def _queries(
         self,
         proposals: Proposals,
+        places: Tensor,
         level_sizes: list[tuple[int, int]],
         dn_state: DenoisingState | None,
         padding_mask: Tensor | None,
     ) -> Queries:
-        """Queries from the best proposals, detached, in training several groups of them; then denoising queries."""
+        """Queries from the best proposals, detached, in training several groups of them; then denoising queries.
+
+        Where each clip's frames stand among those that have tokens, `places` ``[B, T]`` says.
+        """
         num_clips, num_frames, num_tokens = proposals.exist_logits.shape
         num_groups = max(1, min(self.num_groups, num_frames * num_tokens // self.num_queries)) if self.training else 1
         num_chosen = num_groups * self.num_queries
-        chosen = select_tokens(proposals.exist_logits, level_sizes, padding_mask, num_chosen)[..., None]
-        tokens, boxes = proposals.tokens.detach().flatten(1, 2), proposals.boxes.detach().flatten(1, 2)
-        content = self.content(tokens.gather(1, chosen.expand(-1, -1, tokens.shape[-1])))
-        content = content[:, None].expand(-1, num_frames, -1, -1)
-        boxes = boxes.gather(1, chosen.expand(-1, -1, 4))[:, None].expand(-1, num_frames, -1, -1).clamp(0, 1)
+        chosen = select_tokens(proposals.exist_logits, level_sizes, padding_mask, num_chosen)
+        tokens = proposals.tokens.detach()[places.gather(1, chosen // num_tokens), chosen % num_tokens]
+        content = self.content(tokens)[:, None].expand(-1, num_frames, -1, -1)
+        boxes = proposals.boxes.detach().flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, 4))
+        boxes = boxes[:, None].expand(-1, num_frames, -1, -1).clamp(0, 1)
         group = further_group(torch.arange(chosen.shape[1], device=boxes.device) // self.num_queries)
         group = group.expand(num_clips, -1)
         if dn_state is None:

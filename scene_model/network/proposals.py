@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ class Proposals:
         boxes: ``[F, S, 4]`` of F frames, or of clips ``[B, T, S, 4]``.
         exist_logits: ``[F, S]``, likewise.
         cls_logits: ``[F, S, C]``, likewise.
-        tokens: ``[F, S, D]``, likewise, their features.
+        tokens: ``[F, S, D]``, their features.
         centers: ``[S, 2]``, places of the tokens in the frame.
     """
 
@@ -31,13 +31,12 @@ class Proposals:
     centers: Tensor
 
     def of_clips(self, arrange: Callable[[Tensor], Tensor]) -> Proposals:
-        """Those of the frames of clips, into which `arrange` brings ``[F, ...]``: ``[B, T, ...]``."""
-        return Proposals(
+        """Those of the frames of clips, into which `arrange` brings ``[F, ...]``: ``[B, T, ...]``; tokens stay."""
+        return replace(
+            self,
             boxes=arrange(self.boxes),
             exist_logits=arrange(self.exist_logits),
             cls_logits=arrange(self.cls_logits),
-            tokens=arrange(self.tokens),
-            centers=self.centers,
         )
 
 
